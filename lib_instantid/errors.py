@@ -1,0 +1,45 @@
+"""What can go wrong and who can mend it.
+
+Every message names the field or file, what was found, what was expected and the cure, in one or two sentences that a person
+can act on. The rooms raise; only the edge (command line, script, API) catches `InstantIDError` and shows it.
+"""
+
+
+class InstantIDError(Exception):
+    """Base of every error that is meant for the person who uses InstantID."""
+
+
+class SettingsError(InstantIDError):
+    """A setting has an unknown name, a wrong type or a value out of range."""
+
+
+class PictureError(InstantIDError):
+    """A photo, pose picture or mask cannot be read."""
+
+
+class NoFaceFound(InstantIDError):  # noqa: N818 - reads as what happened
+    """A picture was read, but has no face, or not the face that was asked for."""
+
+
+class IdentityFileError(InstantIDError):
+    """A saved identity is missing, unreadable, or not an identity."""
+
+
+class MissingModelFile(InstantIDError):  # noqa: N818 - reads as what happened
+    """A model file is not where it was looked for."""
+
+
+class BadModelFile(InstantIDError):  # noqa: N818 - reads as what happened
+    """A model file exists but is unreadable, incomplete, unsafe, or another kind of model."""
+
+
+class UnsupportedModel(InstantIDError):  # noqa: N818 - reads as what happened
+    """The checkpoint's UNet is not one that InstantID's weights fit."""
+
+
+class MissingPackage(InstantIDError):  # noqa: N818 - reads as what happened
+    """A Python package that is needed is not installed or does not work."""
+
+
+class DownloadError(InstantIDError):
+    """A file could not be fetched, or what came is not the published file."""

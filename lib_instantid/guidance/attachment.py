@@ -1,0 +1,99 @@
+"""Attaches guidance to a UNet by torch hooks, and takes it off again without a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor, nn
+
+from lib_instantid.errors import UnsupportedModel
+from lib_instantid.guidance.guidance import Guidance
+from lib_instantid.guidance.sampling import RowsOf, SamplingPass
+from lib_instantid.guidance.schedule import Step
+from lib_instantid.guidance.unets import UNetFamily, family_of
+from lib_instantid.nets.sites import cross_attention_sites
+
+
+class Attachment:
+    """What was attached. `detach` removes every hook; twice is once. Also a context manager."""
+
+    def __init__(self, undo: ExitStack) -> None:
+        self._undo = undo
+
+    def detach(self) -> None:
+        self._undo.close()
+
+    def __enter__(self) -> Attachment:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.detach()
+
+
+def attach(unet: nn.Module, guidance: Guidance, *, rows_of: RowsOf, step: Callable[[], Step]) -> Attachment:
+    """Attach guidance to a diffusers or ldm UNet until `detach`.
+
+    rows_of: which rows of a UNet call are conditional. step: the position in the sampling pass, asked at each call.
+    An error on the way undoes what was attached. Raises UnsupportedModel where the weights do not fit the UNet.
+    """
+    family = family_of(unet)
+    sites = cross_attention_sites(unet)
+    guidance.adapter.check_fits(sites, unet)
+    _check_identitynet(guidance, unet, family)
+    sampling = SamplingPass(guidance, sites, rows_of, step)
+    with ExitStack() as undo:
+        undo.callback(sampling.end)
+        undo.callback(unet.register_forward_pre_hook(_before_call(sampling, family), with_kwargs=True).remove)
+        undo.callback(unet.register_forward_hook(_after_call(sampling)).remove)
+        family.hook_residuals(unet, lambda: sampling.residuals, undo)
+        for index, site in enumerate(sites):
+            _hook_attention(site.module, index, sampling, undo)
+        return Attachment(undo.pop_all())
+
+
+def _check_identitynet(guidance: Guidance, unet: nn.Module, family: type[UNetFamily]) -> None:
+    shape, width = guidance.identitynet.shape, family.stem_width(unet)
+    if shape.channels[0] != width:
+        raise UnsupportedModel(
+            f"This checkpoint's UNet starts with {width} channels, IdentityNet with {shape.channels[0]}; they must be equal. "
+            "Choose an SDXL checkpoint."
+        )
+
+
+def _before_call(sampling: SamplingPass, family: type[UNetFamily]) -> Callable[..., Any]:
+    def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        sampling.begin(family.read_call(args, kwargs, sampling.identitynet))
+        if sampling.residuals is None:
+            return None
+        return args, family.with_residuals(kwargs, sampling.residuals)
+
+    return hook
+
+
+def _after_call(sampling: SamplingPass) -> Callable[..., None]:
+    def hook(*_: Any) -> None:
+        sampling.end()
+
+    return hook
+
+
+def _hook_attention(attention: nn.Module, index: int, sampling: SamplingPass, undo: ExitStack) -> None:
+    """Add the face's attention to the text's: same query, before the output projection.
+
+    Every attention implementation of the hosts calls `to_q` and passes through `to_out[0]`.
+    """
+    queries: list[Tensor] = []
+
+    def remember_query(_: nn.Module, __: Any, query: Tensor) -> None:
+        queries[:] = [query]
+
+    def add_face(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        face = sampling.face_attention(index, queries.pop())
+        return None if face is None else (args[0] + face.to(args[0]), *args[1:])
+
+    undo.callback(attention.to_q.register_forward_hook(remember_query).remove)  # type: ignore
+    undo.callback(attention.to_out[0].register_forward_pre_hook(add_face).remove)  # type: ignore
+    undo.callback(queries.clear)

@@ -1,0 +1,143 @@
+"""One sampling pass at work: constants made once, residuals once per UNet call, face attention once per site and call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+
+import torch
+from torch import Tensor
+
+from lib_instantid.guidance.guidance import Guidance, PersonGuidance
+from lib_instantid.guidance.regions import on_features, on_tokens
+from lib_instantid.guidance.schedule import Step, acts_on_unconditional, residual_weights
+from lib_instantid.guidance.unets import Call
+from lib_instantid.nets.attention import KeyValue, attend
+from lib_instantid.nets.identitynet import Residuals
+from lib_instantid.nets.sites import Site
+
+Rows = tuple[bool, ...]
+"""The role of each row of a UNet call: True where it is conditional."""
+
+RowsOf = Callable[[Call], Rows]
+"""The host's answer to which rows of this call are conditional."""
+
+
+class SamplingPass:
+    """The state behind one attachment. `begin` starts a UNet call, `end` ends it."""
+
+    def __init__(self, guidance: Guidance, sites: tuple[Site, ...], rows_of: RowsOf, step: Callable[[], Step]) -> None:
+        self._guidance = guidance
+        self.identitynet = guidance.identitynet
+        self._sites = sites
+        self._rows_of = rows_of
+        self._step = step
+        self._hints: dict[int, Tensor] = {}
+        self._net_contexts: dict[tuple[int, Rows], tuple[KeyValue, ...]] = {}
+        self._site_contexts: dict[int, tuple[KeyValue, ...]] = {}
+        self._row_contexts: dict[tuple[int, int, Rows, torch.dtype], KeyValue] = {}
+        self._masks: dict[tuple[object, ...], Tensor] = {}
+        self._rows: Rows = ()
+        self._latent_size = (0, 0)
+        self._adapter_acts = False
+        self.residuals: Residuals | None = None
+
+    @torch.no_grad()
+    def begin(self, call: Call) -> None:
+        """Take a UNet call's inputs: settle who its rows are and what acts, and compute IdentityNet's residuals."""
+        self._rows = self._rows_of(call)
+        if len(self._rows) != len(call.x):
+            raise ValueError(f"the host named {len(self._rows)} rows of a call with {len(call.x)}")
+        self._latent_size = (call.x.shape[2], call.x.shape[3])
+        step = self._step()
+        self._adapter_acts = self._guidance.adapter_window.holds(step)
+        self.residuals = self._residuals_of(call) if self._guidance.identitynet_window.holds(step) else None
+
+    def end(self) -> None:
+        self.residuals = None
+
+    def face_attention(self, site_index: int, query: Tensor) -> Tensor | None:
+        """query (B, N, C) of a site → what the people's faces add to its text attention, None where nothing acts."""
+        if not self._adapter_acts:
+            return None
+        heads = self._sites[site_index].heads
+        parts = []
+        for i, person in enumerate(self._guidance.people):
+            if person.adapter_strength:
+                part = attend(query, self._context(i, site_index, query), heads)
+                parts.append(part * self._attention_weight(i, person, query))
+        return reduce(torch.add, parts) if parts else None
+
+    def _context(self, person: int, site_index: int, like: Tensor) -> KeyValue:
+        """The person's keys and values at a site, one for each row of the call."""
+        if person not in self._site_contexts:
+            tokens = self._guidance.people[person].tokens
+            weight = next(self._guidance.adapter.ip_adapter.parameters())
+            self._site_contexts[person] = self._guidance.adapter.keys_values(tokens.to(weight), self._sites)
+        key = (person, site_index, self._rows, like.dtype)
+        if key not in self._row_contexts:
+            both = self._site_contexts[person][site_index]
+            index = list(map(int, self._rows))
+            self._row_contexts[key] = KeyValue(both.key[index].to(like), both.value[index].to(like))
+        return self._row_contexts[key]
+
+    def _attention_weight(self, index: int, person: PersonGuidance, query: Tensor) -> Tensor | float:
+        if person.region is None:
+            return person.adapter_strength
+        key = (index, "tokens", query.shape[1], self._latent_size, query.dtype)
+        if key not in self._masks:
+            mask = on_tokens(person.region, *self._latent_size, query.shape[1])
+            self._masks[key] = mask.to(query) * person.adapter_strength
+        return self._masks[key]
+
+    def _residuals_of(self, call: Call) -> Residuals | None:
+        """The people's residuals, weighted and summed; zero in rows on which IdentityNet does not act."""
+        unconditional_too = acts_on_unconditional(self._guidance.control_mode)
+        acting = [i for i, conditional in enumerate(self._rows) if conditional or unconditional_too]
+        people = [(i, person) for i, person in enumerate(self._guidance.people) if person.identitynet_strength]
+        if not acting or not people:
+            return None
+        all_act = len(acting) == len(self._rows)
+        part = call if all_act else call.rows(acting)
+        rows = tuple(self._rows[i] for i in acting)
+        total = reduce(_sum, (self._residuals_of_person(i, person, part, rows) for i, person in people))
+        return total if all_act else _spread(total, acting, len(self._rows))
+
+    def _residuals_of_person(self, index: int, person: PersonGuidance, call: Call, rows: Rows) -> Residuals:
+        net = self._guidance.identitynet
+        if index not in self._hints:
+            self._hints[index] = net.prepare_hint(person.keypoint_map)
+        if (index, rows) not in self._net_contexts:
+            self._net_contexts[index, rows] = net.prepare_context(person.tokens[list(map(int, rows))])
+        x = call.x[:, : net.shape.latent_channels]  # an inpainting UNet gets mask and picture behind the latents
+        own = net(x, call.timestep, call.vector, self._hints[index], self._net_contexts[index, rows])
+        weights = residual_weights(self._guidance.control_mode, len(own.down) + 1)
+        weighted = [
+            (r * (weight * self._feature_weight(index, person, r))).to(call.x)
+            for r, weight in zip((*own.down, own.middle), weights, strict=True)
+        ]
+        return Residuals(down=tuple(weighted[:-1]), middle=weighted[-1])
+
+    def _feature_weight(self, index: int, person: PersonGuidance, feature: Tensor) -> Tensor | float:
+        if person.region is None:
+            return person.identitynet_strength
+        key = (index, "features", *feature.shape[2:], feature.dtype)
+        if key not in self._masks:
+            mask = on_features(person.region, *feature.shape[2:])
+            self._masks[key] = mask.to(feature) * person.identitynet_strength
+        return self._masks[key]
+
+
+def _sum(a: Residuals, b: Residuals) -> Residuals:
+    return Residuals(down=tuple(x + y for x, y in zip(a.down, b.down, strict=True)), middle=a.middle + b.middle)
+
+
+def _spread(residuals: Residuals, rows: list[int], count: int) -> Residuals:
+    """Residuals of some rows → of `count` rows, zero in the others."""
+
+    def spread(part: Tensor) -> Tensor:
+        whole = part.new_zeros(count, *part.shape[1:])
+        whole[rows] = part
+        return whole
+
+    return Residuals(down=tuple(map(spread, residuals.down)), middle=spread(residuals.middle))

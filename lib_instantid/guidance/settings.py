@@ -1,0 +1,195 @@
+"""Everything a person can set: names, ranges and defaults, each once.
+
+A field's metadata holds its range or choices; validation, the command line and the panel derive from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from PIL import Image
+
+from lib_instantid.errors import SettingsError
+
+Picture = Path | str | bytes | Image.Image
+"""A path, the bytes of a picture file, or a Pillow picture."""
+
+FaceRegion = Literal["face", "everywhere", "mask"]
+ControlMode = Literal["balanced", "prompt", "identity"]
+HiresPasses = Literal["both", "first pass", "second pass"]
+Pose = Literal["photo", "pose picture", "keypoints", "none"]
+FACE_WORDS = ("largest", "left", "right", "center")
+MAX_PEOPLE = 4
+MAX_PHOTOS = 16
+
+
+def _number(default: float, low: float, high: float, help: str) -> Any:
+    return field(default=default, metadata={"low": low, "high": high, "help": help})
+
+
+def _choice(default: str, options: Any, help: str) -> Any:
+    return field(default=default, metadata={"options": get_args(options), "help": help})
+
+
+def _other(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """One person of the picture: from photos or a saved identity, with a head placement."""
+
+    photos: Sequence[Picture] = _other((), "1 to 16 photos of the person")
+    identity: str | None = _other(None, "name of a saved identity, instead of photos")
+    face: str | int = _other("largest", "which face of a photo: largest, left, right, center, or a number from the left")
+    adapter_strength: float = _number(0.8, 0.0, 1.5, "strength of the adapter: detail of the face")
+    identitynet_strength: float = _number(0.8, 0.0, 1.5, "strength of IdentityNet: fidelity and head placement")
+    pose: Pose = _choice("photo", Pose, "where the head is placed from")
+    pose_picture: Picture | None = _other(None, "picture whose face places the head")
+    keypoints: Sequence[Sequence[float]] | None = _other(
+        None,
+        "five points (eyes, nose, mouth corners; viewer's left first) as fractions of the output's width and height",
+    )
+    region: Picture | None = _other(None, "mask picture of the person's region, white inside")
+
+    def __post_init__(self) -> None:
+        _check_fields(self)
+        self._check_source()
+        self._check_face()
+        self._check_pose()
+
+    def _check_source(self) -> None:
+        if bool(self.photos) == (self.identity is not None):
+            found = "both" if self.photos else "neither"
+            raise SettingsError(f"photos, identity: found {found}; give either 1 to {MAX_PHOTOS} photos or an identity.")
+        if len(self.photos) > MAX_PHOTOS:
+            raise SettingsError(f"photos: found {len(self.photos)}, expected at most {MAX_PHOTOS}; leave the weakest out.")
+
+    def _check_face(self) -> None:
+        if isinstance(self.face, bool) or not (self.face in FACE_WORDS or (str(self.face).isdecimal() and int(self.face) >= 1)):
+            raise SettingsError(
+                f"face: found {self.face!r}, expected {', '.join(FACE_WORDS)} or a number from 1, counted from the left."
+            )
+
+    def _check_pose(self) -> None:
+        if self.pose == "pose picture" and self.pose_picture is None:
+            raise SettingsError('pose_picture: missing; pose "pose picture" needs one, or choose another pose.')
+        if self.pose == "keypoints" and self.keypoints is None:
+            raise SettingsError('keypoints: missing; pose "keypoints" needs five points, or choose another pose.')
+        if self.pose == "photo" and not self.photos:
+            raise SettingsError(
+                'pose: "photo" needs a photo, and a saved identity has none; choose "pose picture", "keypoints" or "none".'
+            )
+        if self.keypoints is not None:
+            _check_keypoints(self.keypoints)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """One generation's settings."""
+
+    enabled: bool = _other(False, "whether InstantID acts")
+    people: Sequence[Person] = _other((), "1 to 4 people")
+    adapter_start: float = _number(0.0, 0.0, 1.0, "fraction of the steps at which the adapter starts")
+    adapter_end: float = _number(1.0, 0.0, 1.0, "fraction of the steps at which the adapter ends")
+    identitynet_start: float = _number(0.0, 0.0, 1.0, "fraction of the steps at which IdentityNet starts")
+    identitynet_end: float = _number(1.0, 0.0, 1.0, "fraction of the steps at which IdentityNet ends")
+    face_region: FaceRegion = _choice("face", FaceRegion, "where InstantID acts")
+    face_region_grow: float = _number(0.0, 0.0, 2.0, "margin on each side of the face box, as a part of its size")
+    control_mode: ControlMode = _choice("balanced", ControlMode, "what matters more: balanced, the prompt or the identity")
+    negative_noise: float = _number(0.0, 0.0, 1.0, "noise in the unconditional embedding; the reference has none")
+    hires: HiresPasses = _choice("both", HiresPasses, "passes of the hires fix in which InstantID acts")
+    cfg_rescale: float = _number(0.0, 0.0, 1.0, "how far the guided noise is scaled back to the conditional one's contrast")
+    report_similarity: bool = _other(False, "measure how like the person each picture is")
+    best_of: int = _number(1, 1, 8, "make so many candidates and order them by likeness")
+
+    def __post_init__(self) -> None:
+        _check_fields(self)
+        if len(self.people) > MAX_PEOPLE or not all(isinstance(person, Person) for person in self.people):
+            raise SettingsError(f"people: found {len(self.people)} people, expected 1 to {MAX_PEOPLE} of type Person.")
+        if self.enabled and not self.people:
+            raise SettingsError("people: empty; add a person with a photo or a saved identity, or turn InstantID off.")
+        for name in ("adapter", "identitynet"):
+            start, end = getattr(self, f"{name}_start"), getattr(self, f"{name}_end")
+            if start > end:
+                raise SettingsError(f"{name}_start: {start} is after {name}_end, {end}; start must not be above end.")
+        for number, person in enumerate(self.people, 1):
+            if self.face_region == "mask" and person.region is None:
+                raise SettingsError(
+                    f'people[{number}].region: missing; face_region "mask" needs a mask for each person, '
+                    'or choose "face" or "everywhere".'
+                )
+
+
+def settings_from_dict(values: Mapping[str, object]) -> Settings:
+    """Settings from plain values, as an API or a file gives them. Unknown names are errors.
+
+    Raises SettingsError that names the field, as in `people[1].face`.
+    """
+    own = dict(values)
+    people = own.pop("people", ())
+    if not isinstance(people, Sequence) or isinstance(people, str):
+        raise SettingsError(f"people: found {type(people).__name__}, expected a list of people.")
+    return _build(Settings, {**own, "people": tuple(_person(value, i) for i, value in enumerate(people, 1))})
+
+
+def _person(value: object, number: int) -> Person:
+    if not isinstance(value, Mapping):
+        raise SettingsError(f"people[{number}]: found {type(value).__name__}, expected an object with photos or identity.")
+    try:
+        return _build(Person, value)
+    except SettingsError as error:
+        raise SettingsError(f"people[{number}].{error}") from error
+
+
+def _build(kind: type[Any], values: Mapping[str, object]) -> Any:
+    known = {f.name for f in dataclasses.fields(kind)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise SettingsError(f"{unknown[0]}: no such setting; known are {', '.join(sorted(known))}.")
+    return kind(**values)
+
+
+def _check_fields(settings: Any) -> None:
+    """Types, ranges and choices, from the fields' metadata."""
+    for setting in dataclasses.fields(settings):
+        value = getattr(settings, setting.name)
+        for problem in _problems(setting, value):
+            raise SettingsError(f"{setting.name}: found {value!r}, expected {problem}.")
+
+
+def _problems(setting: dataclasses.Field[Any], value: Any) -> Iterator[str]:
+    limits = setting.metadata
+    if "low" in limits:
+        whole = setting.type == "int"
+        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not math.isfinite(value):
+            yield f"a {'whole ' if whole else ''}number from {limits['low']} to {limits['high']}"
+        elif not limits["low"] <= value <= limits["high"]:
+            yield f"{limits['low']} to {limits['high']}"
+    elif "options" in limits and value not in limits["options"]:
+        yield "one of " + ", ".join(f'"{option}"' for option in limits["options"])
+    elif setting.type == "bool" and not isinstance(value, bool):
+        yield "true or false"
+    elif setting.type == "str | None" and not isinstance(value, str | None):
+        yield "a name"
+    elif setting.name in {"photos", "people"} and (isinstance(value, str | bytes) or not isinstance(value, Sequence)):
+        yield "a list"
+
+
+def _check_keypoints(keypoints: Any) -> None:
+    try:
+        points = [(float(x), float(y)) for x, y in keypoints]
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"keypoints: found {keypoints!r}, expected five pairs of numbers.") from error
+    if len(points) != 5 or not all(math.isfinite(v) for point in points for v in point):
+        raise SettingsError(f"keypoints: found {len(points)} points, expected five pairs of finite numbers.")
+    if all(not (0 <= x <= 1 and 0 <= y <= 1) for x, y in points):
+        raise SettingsError(
+            f"keypoints: all five lie outside the picture (the first is {points[0]}); expected fractions of the output's "
+            "width and height, from 0 to 1, not pixels."
+        )

@@ -1,0 +1,181 @@
+"""Reads weight files: by content, whatever their name, and never running code from them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from lib_instantid.errors import BadModelFile, MissingModelFile
+
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+SHOWN_NAMES = 4
+"""How many tensor names an error lists before it counts the rest."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Weights:
+    """The tensors of one file, flat: `{"image_proj": {"latents": …}}` reads as `image_proj.latents`.
+
+    tensors: in the file's dtype, memory-mapped where the format allows.
+    notes: what the file or its folder says of itself (safetensors metadata, values of config.json).
+    """
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    def renamed(self, tensors: Mapping[str, Tensor]) -> Weights:
+        return Weights(path=self.path, tensors=tensors, notes=self.notes)
+
+
+def read_weights(path: Path) -> Weights:
+    """Read a `.safetensors` or torch file, or the one weight file of a diffusers folder.
+
+    Raises MissingModelFile, or BadModelFile for what is unreadable, truncated, or a pickle with code in it.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        return _read_folder(path)
+    if not path.is_file():
+        raise MissingModelFile(
+            f"{path}: no such file or folder. Give the path of the weights, or fetch them with "
+            "`python -m lib_instantid models --download`."
+        )
+    start = _first_bytes(path)
+    if start[8:9] == b"{":
+        return _read_safetensors(path)
+    if start[:2] == b"PK" or start[:1] == b"\x80":
+        return Weights(path=path, tensors=_flatten(path, _load_torch(path)))
+    raise BadModelFile(f"{path}: {_what_else(start)} Expected a .safetensors or torch (.bin) weight file: fetch it again.")
+
+
+def _first_bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(64)
+
+
+def _what_else(start: bytes) -> str:
+    if not start:
+        return "the file is empty."
+    if start.startswith(b"version https://git-lfs"):
+        return "this is a Git LFS pointer, not the weights themselves."
+    if start.lstrip()[:1] == b"<":
+        return "this is a web page, not weights."
+    if start.startswith(b"\x08"):
+        return "this looks like an ONNX model."
+    return "this is no weight file that is known here."
+
+
+def _read_folder(folder: Path) -> Weights:
+    files = sorted(p for p in folder.iterdir() if p.suffix in WEIGHT_SUFFIXES and p.is_file())
+    preferred = [p for p in files if p.name.startswith("diffusion_pytorch_model.")] or files
+    preferred = [p for p in preferred if p.suffix == ".safetensors"] or preferred
+    if not preferred:
+        raise MissingModelFile(f"{folder}: no weight file ({', '.join(WEIGHT_SUFFIXES)}) in this folder.")
+    if len(preferred) > 1:
+        names = ", ".join(p.name for p in preferred[:SHOWN_NAMES])
+        raise BadModelFile(f"{folder}: several weight files ({names}). Name the one to use instead of the folder.")
+    weights = read_weights(preferred[0])
+    return Weights(path=weights.path, tensors=weights.tensors, notes={**_config_notes(folder), **weights.notes})
+
+
+def _config_notes(folder: Path) -> dict[str, str]:
+    config = folder / "config.json"
+    if not config.is_file():
+        return {}
+    try:
+        values = json.loads(config.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise BadModelFile(f"{config}: not valid JSON ({error}). Fetch it again, or remove it: it is not needed.") from error
+    return {key: value for key, value in values.items() if isinstance(value, str)} if isinstance(values, dict) else {}
+
+
+def _read_safetensors(path: Path) -> Weights:
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            return Weights(path=path, tensors=tensors, notes=dict(file.metadata() or {}))
+    except (SafetensorError, ValueError) as error:
+        raise BadModelFile(f"{path}: the safetensors file is damaged or incomplete ({error}). Fetch it again.") from error
+
+
+def _load_torch(path: Path) -> object:
+    """The content of a torch file, with `weights_only`: only tensors and plain containers come out of it."""
+    mapped = zipfile.is_zipfile(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except pickle.UnpicklingError as error:
+        raise BadModelFile(
+            f"{path}: this pickle holds more than tensors ({_first_line(error)}). It is refused, because loading it could "
+            "run its code. Get the file from its publisher, or convert it to .safetensors on a machine you can lose."
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise BadModelFile(
+            f"{path}: the torch file is damaged or incomplete ({_first_line(error)}). Fetch it again."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
+def _flatten(path: Path, content: object) -> dict[str, Tensor]:
+    flat: dict[str, Tensor] = {}
+
+    def walk(prefix: str, value: object) -> None:
+        if isinstance(value, Tensor):
+            flat[prefix] = value
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                walk(f"{prefix}.{key}" if prefix else str(key), inner)
+
+    walk("", content)
+    if not flat or "" in flat:
+        raise BadModelFile(f"{path}: expected named tensors, found {type(content).__name__} without any.")
+    return flat
+
+
+def sub_weights(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors below `prefix.`, with the prefix removed."""
+    start = prefix + "."
+    return {name[len(start) :]: tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def load_strictly(module: nn.Module, weights: Weights, tensors: Mapping[str, Tensor], what: str) -> None:
+    """Give `tensors` to `module` by name, without a copy; the module may be on the meta device.
+
+    Raises BadModelFile with the missing and unexpected names and the shapes that differ.
+    """
+    own: dict[str, Any] = dict(module.state_dict())
+    missing = sorted(own.keys() - tensors.keys())
+    unexpected = sorted(tensors.keys() - own.keys())
+    shapes = [
+        f"{name} is {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in sorted(own.keys() & tensors.keys())
+        if own[name].shape != tensors[name].shape
+    ]
+    if missing or unexpected or shapes:
+        found = [
+            f"missing: {_shortened(missing)}" if missing else "",
+            f"unexpected: {_shortened(unexpected)}" if unexpected else "",
+            f"of another shape: {_shortened(shapes)}" if shapes else "",
+        ]
+        raise BadModelFile(f"{weights.path}: not a complete {what}; {'; '.join(filter(None, found))}. Fetch the file again.")
+    module.load_state_dict(dict(tensors), assign=True)
+    module.requires_grad_(False)
+    module.eval()
+
+
+def _shortened(names: Iterable[str]) -> str:
+    names = list(names)
+    rest = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+    return ", ".join(names[:SHOWN_NAMES]) + rest
