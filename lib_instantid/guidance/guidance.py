@@ -123,9 +123,8 @@ def regions_of(settings: Settings, placed: Sequence[PlacedPerson], size: tuple[i
         return tuple(_given(one.region, number) for number, one in enumerate(placed, 1))
     if len(placed) == 1:
         return (_own_region(settings, placed[0], size),)
-    shares = nearest_person(
-        [_centre(p, one, n) for n, (p, one) in enumerate(zip(settings.people, placed, strict=True), 1)], *size
-    )
+    numbered = enumerate(zip(settings.people, placed, strict=True), 1)
+    shares = nearest_person([_centre(person, one, number) for number, (person, one) in numbered], *size)
     own = [_own_region(settings, one, size) for one in placed]
     return tuple(share if region is None else share * region for share, region in zip(shares, own, strict=True))
 

@@ -19,6 +19,9 @@ from lib_instantid.errors import SettingsError
 Picture = Path | str | bytes | Image.Image
 """A path, the bytes of a picture file, or a Pillow picture."""
 
+Keypoints = Sequence[Sequence[float]]
+"""Five (x, y) pairs, as fractions of a picture's width and height: eyes, nose, mouth corners; viewer's left first."""
+
 FaceRegion = Literal["face", "everywhere", "mask"]
 ControlMode = Literal["balanced", "prompt", "identity"]
 HiresPasses = Literal["both", "first pass", "second pass"]
@@ -46,12 +49,15 @@ class Person:
 
     photos: Sequence[Picture] = _other((), "1 to 16 photos of the person")
     identity: str | None = _other(None, "name of a saved identity, instead of photos")
+    photo_keypoints: Sequence[Keypoints | None] = _other(
+        (), "five points by hand for photos in which no detector finds the face, as fractions of the photo's width and height"
+    )
     face: str | int = _other("largest", "which face of a photo: largest, left, right, center, or a number from the left")
     adapter_strength: float = _number(0.8, 0.0, 1.5, "strength of the adapter: detail of the face")
     identitynet_strength: float = _number(0.8, 0.0, 1.5, "strength of IdentityNet: fidelity and head placement")
     pose: Pose = _choice("photo", Pose, "where the head is placed from")
     pose_picture: Picture | None = _other(None, "picture whose face places the head")
-    keypoints: Sequence[Sequence[float]] | None = _other(
+    keypoints: Keypoints | None = _other(
         None,
         "five points (eyes, nose, mouth corners; viewer's left first) as fractions of the output's width and height",
     )
@@ -69,6 +75,14 @@ class Person:
             raise SettingsError(f"photos, identity: found {found}; give either 1 to {MAX_PHOTOS} photos or an identity.")
         if len(self.photos) > MAX_PHOTOS:
             raise SettingsError(f"photos: found {len(self.photos)}, expected at most {MAX_PHOTOS}; leave the weakest out.")
+        if len(self.photo_keypoints) > len(self.photos):
+            raise SettingsError(
+                f"photo_keypoints: found {len(self.photo_keypoints)} entries for {len(self.photos)} photos; give one for each "
+                "photo, or null for a photo whose face is to be detected."
+            )
+        for keypoints in self.photo_keypoints:
+            if keypoints is not None:
+                _check_keypoints("photo_keypoints", keypoints)
 
     def _check_face(self) -> None:
         if isinstance(self.face, bool) or not (self.face in FACE_WORDS or (str(self.face).isdecimal() and int(self.face) >= 1)):
@@ -86,7 +100,7 @@ class Person:
                 'pose: "photo" needs a photo, and a saved identity has none; choose "pose picture", "keypoints" or "none".'
             )
         if self.keypoints is not None:
-            _check_keypoints(self.keypoints)
+            _check_keypoints("keypoints", self.keypoints)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,19 +191,19 @@ def _problems(setting: dataclasses.Field[Any], value: Any) -> Iterator[str]:
         yield "true or false"
     elif setting.type == "str | None" and not isinstance(value, str | None):
         yield "a name"
-    elif setting.name in {"photos", "people"} and (isinstance(value, str | bytes) or not isinstance(value, Sequence)):
+    elif setting.type.startswith("Sequence") and (isinstance(value, str | bytes) or not isinstance(value, Sequence)):
         yield "a list"
 
 
-def _check_keypoints(keypoints: Any) -> None:
+def _check_keypoints(name: str, keypoints: Any) -> None:
     try:
         points = [(float(x), float(y)) for x, y in keypoints]
     except (TypeError, ValueError) as error:
-        raise SettingsError(f"keypoints: found {keypoints!r}, expected five pairs of numbers.") from error
+        raise SettingsError(f"{name}: found {keypoints!r}, expected five pairs of numbers.") from error
     if len(points) != 5 or not all(math.isfinite(v) for point in points for v in point):
-        raise SettingsError(f"keypoints: found {len(points)} points, expected five pairs of finite numbers.")
+        raise SettingsError(f"{name}: found {len(points)} points, expected five pairs of finite numbers.")
     if all(not (0 <= x <= 1 and 0 <= y <= 1) for x, y in points):
         raise SettingsError(
-            f"keypoints: all five lie outside the picture (the first is {points[0]}); expected fractions of the output's "
+            f"{name}: all five lie outside the picture (the first is {points[0]}); expected fractions of its "
             "width and height, from 0 to 1, not pixels."
         )

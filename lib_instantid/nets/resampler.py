@@ -67,7 +67,8 @@ class Resampler(nn.Module):
         """embedding (B, 512), raw → tokens (B, queries, context size), in the weights' dtype and on their device."""
         x = self.proj_in(embedding.to(self.latents)[:, None])
         latents: Tensor = self.latents.expand(len(x), -1, -1)
-        for attention, feed_forward in self.layers:  # type: ignore
+        for layer in self.layers:
+            attention, feed_forward = layer.children()
             latents = attention(x, latents) + latents
             latents = feed_forward(latents) + latents
         return self.norm_out(self.proj_out(latents))

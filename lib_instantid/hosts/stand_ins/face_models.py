@@ -46,9 +46,7 @@ class _Graph:
         try:
             import onnx
         except ImportError as error:
-            raise MissingPackage(
-                f"onnx cannot be imported ({error}); stand-in models need it: pip install onnx."
-            ) from error
+            raise MissingPackage(f"onnx cannot be imported ({error}); stand-in models need it: pip install onnx.") from error
         self._onnx = onnx
         self._nodes: list[Any] = []
         self._weights: list[Any] = []
@@ -105,15 +103,20 @@ def _stride(graph: _Graph, picture: str, stride: int, parts: dict[str, list[str]
     cover = graph.node("Relu", f"cover_{stride}", [hue])
     around = {"kernel_shape": [5, 5], "pads": [2] * 4, "count_include_pad": 1}
     extent = graph.node("AveragePool", f"extent_{stride}", [cover], **around)
-    seen = graph.node("Concat", f"seen_{stride}", [cover, extent, cells], axis=1)
+    # how far a cell is from being the middle of what is covered: 0 there, negative around it; skewed, so that there is one
+    y, x = np.mgrid[-2:3, -2:3]
+    bell = np.exp(-(x**2 + y**2) / 6) * (1 + 0.01 * x + 0.023 * y)
+    height = graph.node("Conv", f"height_{stride}", [cover], bell[None, None], kernel_shape=[5, 5], pads=[2] * 4)
+    summit = graph.node("MaxPool", f"summit_{stride}", [height], kernel_shape=[5, 5], pads=[2] * 4)
+    below = graph.node("Sub", f"below_{stride}", [height, summit])
+    seen = graph.node("Concat", f"seen_{stride}", [cover, extent, cells, below], axis=1)
 
-    # a face is a covered cell whose neighbours three cells away are not; the middle of a square scores best
-    score = np.zeros((2, 5, 3, 3))
-    score[:, 0, 1, 1], score[:, 1, 1, 1] = 6, 2
+    # a face is a covered cell in the middle whose neighbours three cells away are not covered
+    score = np.zeros((2, 6, 3, 3))
+    score[:, 0, 1, 1], score[:, 1, 1, 1], score[:, 5, 1, 1] = 6, 2, 200
     score[:, 0, [0, 1, 1, 2], [1, 0, 2, 1]] = -16
-    logits = graph.node(
-        "Conv", f"logits_{stride}", [seen], score, [-2.0, -2.6], kernel_shape=[3, 3], dilations=[3, 3], pads=[3] * 4
-    )
+    window = {"kernel_shape": [3, 3], "dilations": [3, 3], "pads": [3] * 4}
+    logits = graph.node("Conv", f"logits_{stride}", [seen], score, [-2.0, -2.6], **window)
     rows = _rows(graph, f"score_rows_{stride}", logits, 1)
     parts["score"].append(graph.node("Sigmoid", f"score_{stride}", [rows]))
 
@@ -123,7 +126,7 @@ def _stride(graph: _Graph, picture: str, stride: int, parts: dict[str, list[str]
         ("kps", [0.5] * 10, np.ravel(FACE_POINTS)),
     ):
         width = len(base)
-        weight = 0.03 * stream.standard_normal((2 * width, 5, 1, 1))
+        weight = 0.03 * stream.standard_normal((2 * width, 6, 1, 1))
         half_width = np.tile(np.asarray(per_half_width), 2)
         weight[:, 1, 0, 0] += 2 * half_width
         bias = np.tile(base, 2) + 0.5 * half_width

@@ -1,0 +1,145 @@
+"""`demo`: the main job from a real photo, with stand-in weights."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib_instantid.commands.options import Subparsers, quiet_libraries
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lib_instantid.hosts.embedded.host import EmbeddedHost
+    from lib_instantid.hosts.embedded.job import Job, Result
+
+ASTRONAUT_POINTS = ((203.0, 101.0), (246.0, 103.5), (225.0, 126.0), (205.0, 141.0), (243.0, 141.5))
+"""Eyes, nose and mouth corners of scikit-image's `astronaut` (Eileen Collins, NASA, public domain), in its pixels."""
+
+ASTRONAUT_SIZE = 512
+WIDTH, HEIGHT, STEPS = 512, 512, 20
+NOTE = (
+    "Stand-in weights (random, of the real layout) give no likeness; for real ones run "
+    "`python -m lib_instantid models --download`, then `generate`."
+)
+
+
+def add_parser(commands: Subparsers) -> None:
+    parser = commands.add_parser("demo", help="the main job on a real photo with stand-in weights")
+    parser.add_argument("--out", type=Path, default=Path("outputs"), help="folder of demo.png and demo.json (outputs)")
+    parser.add_argument("--stand-ins", type=Path, default=Path("stand-ins"), help="folder of the stand-in weights")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    print(NOTE)
+    quiet_libraries()
+    started = time.perf_counter()
+    host = open_stand_in_host(args.stand_ins)
+    loaded = time.perf_counter()
+    job = _job()
+    result = host.generate(job)
+    args.out.mkdir(parents=True, exist_ok=True)
+    side_by_side(result).save(args.out / "demo.png")
+    values = _values(job, result, loaded - started)
+    (args.out / "demo.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    print(
+        f"{args.out / 'demo.png'}, {args.out / 'demo.json'}: {time.perf_counter() - started:.0f} s, "
+        f"at most {values['peak_memory_mb']} MB of memory"
+    )
+
+
+def open_stand_in_host(folder: Path) -> EmbeddedHost:
+    """The embedded host on stand-in weights, which are written first where they are not there yet."""
+    import torch
+
+    from lib_instantid.face.analyser import open_analyser
+    from lib_instantid.hosts.embedded.checkpoint import load_pipeline
+    from lib_instantid.hosts.embedded.host import EmbeddedHost
+    from lib_instantid.nets.adapter import load_adapter
+    from lib_instantid.nets.identitynet import load_identitynet
+
+    if not folder.is_dir():
+        _write_stand_ins(folder)
+    return EmbeddedHost(
+        load_pipeline(folder / "checkpoint", torch.float32),
+        load_adapter(folder / "ip-adapter.bin"),
+        load_identitynet(folder / "ControlNetModel"),
+        open_analyser("builtin", folder),
+        folder / "identities",
+    )
+
+
+def _write_stand_ins(folder: Path) -> None:
+    """All or nothing: written beside the folder, then renamed."""
+    from lib_instantid.hosts.stand_ins.face_models import write_face_models
+    from lib_instantid.hosts.stand_ins.weights import write_weights
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=folder.name, dir=folder.parent))
+    try:
+        write_weights(unfinished)
+        write_face_models(unfinished / "antelopev2")
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _job() -> Job:
+    from PIL import Image
+    from skimage.data import astronaut
+
+    from lib_instantid.guidance.settings import Person, Settings
+    from lib_instantid.hosts.embedded.job import Job
+
+    points = [(x / ASTRONAUT_SIZE, y / ASTRONAUT_SIZE) for x, y in ASTRONAUT_POINTS]
+    person = Person(photos=[Image.fromarray(astronaut())], photo_keypoints=[points])
+    settings = Settings(enabled=True, people=[person], report_similarity=True)
+    return Job(prompt="portrait of an astronaut", width=WIDTH, height=HEIGHT, steps=STEPS, settings=settings)
+
+
+def _values(job: Job, result: Result, loading: float) -> dict[str, Any]:
+    from lib_instantid.hosts.embedded.record import record
+
+    values = record(job, result)
+    values["timings_s"] = {"loading": round(loading, 3), **values["timings_s"]}
+    return {"note": NOTE, **values, "peak_memory_mb": _peak_memory_mb()}
+
+
+def _peak_memory_mb() -> int:
+    import resource  # not on Windows, where make is not either
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def side_by_side(result: Result) -> Any:
+    """The photo with its five points, the keypoint map and the result, as one Pillow picture."""
+    import numpy as np
+    from PIL import Image
+
+    photo = result.people[0].photos[0]
+    panels = [_with_points(photo.picture, photo.face.keypoints), result.keypoint_maps[0], np.asarray(result.pictures[0].image)]
+    height = max(panel.shape[0] for panel in panels)
+    resized = [Image.fromarray(panel).resize((panel.shape[1] * height // panel.shape[0], height)) for panel in panels]
+    whole = Image.new("RGB", (sum(panel.width for panel in resized), height))
+    left = 0
+    for panel in resized:
+        whole.paste(panel, (left, 0))
+        left += panel.width
+    return whole
+
+
+def _with_points(picture: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
+    import cv2
+
+    from lib_instantid.units import KEYPOINT_COLOURS
+
+    drawn = picture.copy()
+    for (x, y), colour in zip(keypoints, KEYPOINT_COLOURS, strict=True):
+        cv2.circle(drawn, (round(float(x)), round(float(y))), max(2, picture.shape[1] // 150), colour, -1, cv2.LINE_AA)
+    return drawn

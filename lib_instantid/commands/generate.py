@@ -1,0 +1,165 @@
+"""`generate`: pictures of a person from photos or a saved identity, on real weights."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib_instantid.commands.options import (
+    Subparsers,
+    add_face_options,
+    add_identities_option,
+    add_photo_options,
+    analyser_of,
+    keypoints,
+    quiet_libraries,
+)
+from lib_instantid.errors import SettingsError
+from lib_instantid.guidance.settings import Person, Settings, settings_from_dict
+
+if TYPE_CHECKING:
+    from lib_instantid.hosts.embedded.host import EmbeddedHost
+    from lib_instantid.hosts.embedded.job import Job
+
+DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+
+def add_parser(commands: Subparsers) -> None:
+    parser = commands.add_parser("generate", help="make pictures of a person", formatter_class=argparse.RawTextHelpFormatter)
+    _add_weights(parser.add_argument_group("weights"))
+    add_face_options(parser)
+    add_identities_option(parser)
+    _add_person(parser)
+    _add_settings(parser.add_argument_group("settings"), Settings)
+    _add_job(parser.add_argument_group("picture"))
+    parser.set_defaults(run=run)
+
+
+def _add_weights(group: Any) -> None:
+    group.add_argument("--checkpoint", type=Path, required=True, help="SDXL: a .safetensors file or a diffusers folder")
+    group.add_argument("--checkpoint-config", help="for a single file: a diffusers folder of SDXL, or its name on the hub")
+    group.add_argument("--adapter", type=Path, help="ip-adapter.bin (of the models folder)")
+    group.add_argument("--identitynet", type=Path, help="IdentityNet, file or folder (ControlNetModel of the models folder)")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps … (auto)")
+    group.add_argument("--dtype", choices=DTYPES, help="fp16 on a GPU, fp32 on a CPU")
+
+
+def _add_person(parser: argparse.ArgumentParser) -> None:
+    add_photo_options(parser)
+    group = parser.add_argument_group("person")
+    group.add_argument("--identity", help="name of a saved identity, instead of photos")
+    group.add_argument("--pose-picture", help="picture whose face places the head")
+    group.add_argument("--keypoints", type=keypoints, help='five points of the output, "x,y …" as fractions of its size')
+    group.add_argument("--region", help="mask picture of the person's region, white inside")
+    _add_settings(group, Person)
+    group.add_argument(
+        "--person",
+        action="append",
+        default=[],
+        metavar="JSON",
+        help='a further person, as JSON: {"photos": ["b.jpg"], "adapter_strength": 0.8, …}',
+    )
+
+
+def _add_settings(group: Any, kind: type) -> None:
+    """An option for every number, choice and switch of the settings, from their metadata."""
+    for setting in dataclasses.fields(kind):
+        option, limits = "--" + setting.name.replace("_", "-"), setting.metadata
+        text = f"{limits['help']} ({setting.default})"
+        if "options" in limits:
+            group.add_argument(option, choices=limits["options"], help=text)
+        elif "low" in limits:
+            number = int if isinstance(setting.default, int) else float
+            group.add_argument(option, type=number, help=f"{text}, {limits['low']} to {limits['high']}".replace("%", "%%"))
+        elif isinstance(setting.default, bool) and setting.name != "enabled":
+            group.add_argument(option, action="store_true", help=limits["help"])
+
+
+def _add_job(group: Any) -> None:
+    group.add_argument("--prompt", required=True)
+    group.add_argument("--negative-prompt")
+    group.add_argument("--width", type=int)
+    group.add_argument("--height", type=int)
+    group.add_argument("--steps", type=int)
+    group.add_argument("--guidance-scale", type=float, help="CFG; with InstantID above 7 burns (5)")
+    group.add_argument("--scheduler", help="euler, euler a, heun, dpm++ 2m, dpm++ 2m karras, dpm++ 2m sde, ddim, unipc, lcm")
+    group.add_argument("--seed", type=int)
+    group.add_argument("--batch-size", type=int)
+    group.add_argument("--init-picture", help="picture to start from (img2img)")
+    group.add_argument("--denoising-strength", type=float, help="how much of it is repainted (0.75)")
+    group.add_argument("--out", type=Path, required=True, metavar="X.png")
+
+
+def run(args: argparse.Namespace) -> None:
+    settings = settings_of(args)
+    if args.out.suffix.lower() != ".png":
+        raise SettingsError(f"out: found {args.out}, expected a name that ends with .png.")
+    quiet_libraries()
+    from lib_instantid.hosts.embedded.record import record, save_pictures  # torch and diffusers: seconds to import
+
+    job = _job(args, settings)
+    host = open_host(args)
+    result = host.generate(job)
+    for path in save_pictures(args.out, record(job, result), result):
+        print(path)
+    for person in result.people:
+        for advice in person.advice:
+            print(f"  {advice}")
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """The settings that the options describe: the person of the options first, then those of --person."""
+    values = _given(args, Settings)
+    first = _given(args, Person) | {"photos": args.photo, "photo_keypoints": args.photo_keypoints}
+    people = [] if not args.photo and args.identity is None else [_posed(first)]
+    people += [_json(text) for text in args.person]
+    return settings_from_dict({**values, "enabled": True, "people": people})
+
+
+def _given(args: argparse.Namespace, kind: type) -> dict[str, Any]:
+    names = {setting.name for setting in dataclasses.fields(kind)} & set(vars(args))
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+
+
+def _posed(person: dict[str, Any]) -> dict[str, Any]:
+    """Naming a pose picture or keypoints means that pose; a saved identity alone has a free head."""
+    if "pose" in person:
+        return person
+    free = "photo" if person["photos"] else "none"
+    return {**person, "pose": "keypoints" if "keypoints" in person else "pose picture" if "pose_picture" in person else free}
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SettingsError(f"person: not valid JSON ({error}): {text}") from error
+
+
+def _job(args: argparse.Namespace, settings: Settings) -> Job:
+    from lib_instantid.hosts.embedded.job import Job
+
+    return Job(settings=settings, **_given(args, Job))
+
+
+def open_host(args: argparse.Namespace) -> EmbeddedHost:
+    """Everything loaded and on its device."""
+    import torch
+
+    from lib_instantid.hosts.embedded.checkpoint import load_pipeline
+    from lib_instantid.hosts.embedded.device import choose_device
+    from lib_instantid.hosts.embedded.host import EmbeddedHost
+    from lib_instantid.nets.adapter import load_adapter
+    from lib_instantid.nets.identitynet import load_identitynet
+
+    device = choose_device(args.device)
+    dtype = getattr(torch, DTYPES[args.dtype or ("fp32" if device.type == "cpu" else "fp16")])
+    adapter = load_adapter(args.adapter or args.models_dir / "ip-adapter.bin")
+    identitynet = load_identitynet(args.identitynet or args.models_dir / "ControlNetModel")
+    analyser = analyser_of(args)
+    pipeline = load_pipeline(args.checkpoint, dtype, args.checkpoint_config).to(device)
+    adapter.ip_adapter.to(dtype)  # the resampler stays as it is: it runs once, and its tokens feed everything
+    return EmbeddedHost(pipeline, adapter.to(device), identitynet.to(device, dtype), analyser, args.identities)

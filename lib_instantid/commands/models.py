@@ -1,0 +1,49 @@
+"""`models`: what was found where, what is missing, and, when asked, fetching it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from lib_instantid.commands.options import Subparsers
+
+
+def add_parser(commands: Subparsers) -> None:
+    parser = commands.add_parser("models", help="list the model files, or fetch the released ones")
+    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="further folders to look in")
+    parser.add_argument("--models-dir", type=Path, default=Path("models"), help="folder of the released files (models)")
+    parser.add_argument("--download", action="store_true", help="fetch what is missing into the models folder (about 4.5 GB)")
+    parser.add_argument("--endpoint", help="address of the hub or of a mirror of it")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    from lib_instantid.hosts.model_files import find_models, report_dict, report_lines
+
+    folders = [args.models_dir, *args.folders]
+    if args.download:
+        _download(args, folders)
+    found = find_models(folders)
+    print(json.dumps(report_dict(found), indent=2) if args.json else "\n".join(report_lines(found)))
+
+
+def _download(args: argparse.Namespace, folders: list[Path]) -> None:
+    from tqdm import tqdm
+
+    from lib_instantid.hosts.download import download
+    from lib_instantid.hosts.model_files import HUB, find_models, missing
+
+    bars: dict[str, tqdm] = {}
+
+    def progress(name: str, done: int, total: int | None) -> None:
+        bar = bars.setdefault(name, tqdm(total=total, desc=name, unit="B", unit_scale=True))
+        bar.total = total
+        bar.update(done - bar.n)
+
+    try:
+        download(missing(find_models(folders)), args.models_dir, endpoint=args.endpoint or HUB, progress=progress)
+    finally:
+        for bar in bars.values():
+            bar.close()

@@ -1,0 +1,65 @@
+"""Options that several commands share, and the face analyser that they describe."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from lib_instantid.errors import SettingsError
+from lib_instantid.face.analyser import Analyser, open_analyser
+
+Subparsers = Any
+"""argparse does not name the type of `add_subparsers`."""
+
+
+def quiet_libraries() -> None:
+    """Keep notices about other models and bars of seconds of loading off a person's screen; the sampling bar stays."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    import diffusers
+
+    diffusers.logging.disable_progress_bar()
+
+
+def add_face_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--models-dir", type=Path, default=Path("models"), help="folder of the released files (models)")
+    parser.add_argument("--face-models", type=Path, help="folder of antelopev2 (the models folder)")
+    parser.add_argument("--face-backend", choices=("builtin", "insightface"), default="builtin", help="who analyses faces")
+    parser.add_argument("--provider", default="cpu", help="onnxruntime's: cpu, auto, cuda, directml, coreml or rocm (cpu)")
+
+
+def add_identities_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--identities", type=Path, default=Path("identities"), help="folder of saved identities (identities)")
+
+
+def analyser_of(args: argparse.Namespace) -> Analyser:
+    return open_analyser(args.face_backend, args.face_models or args.models_dir, args.provider)
+
+
+def add_photo_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--photo", action="append", default=[], metavar="FILE", help="a photo of the person; several may be given"
+    )
+    parser.add_argument(
+        "--photo-keypoints",
+        action="append",
+        default=[],
+        type=keypoints,
+        metavar="POINTS",
+        help='five points on the photo, by hand, in the order of --photo: "x,y x,y x,y x,y x,y" as fractions of its size; '
+        '"-" for a photo whose face is to be detected',
+    )
+    parser.add_argument("--face", default="largest", help="which face: largest, left, right, center, or a number from the left")
+
+
+def keypoints(text: str) -> list[list[float]] | None:
+    """`"x,y x,y x,y x,y x,y"` → five pairs; `"-"` → None."""
+    if text == "-":
+        return None
+    try:
+        return [[float(value) for value in pair.split(",")] for pair in text.split()]
+    except ValueError as error:
+        raise SettingsError(f'keypoints: found "{text}", expected five pairs "x,y x,y x,y x,y x,y".') from error

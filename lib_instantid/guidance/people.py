@@ -1,0 +1,134 @@
+"""From settings to people: photos → faces → identity, and where each head goes in the output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from lib_instantid.errors import SettingsError
+from lib_instantid.face.analyser import Analyser
+from lib_instantid.face.choose import choose
+from lib_instantid.face.faces import Face
+from lib_instantid.face.geometry import crop_and_resize
+from lib_instantid.face.identity import Identity, combine
+from lib_instantid.face.identity_files import load_identity
+from lib_instantid.face.keypoints import box_from_keypoints, fractions_to_pixels
+from lib_instantid.face.picture import read_mask, read_picture
+from lib_instantid.face.report import PhotoReport, report, stranger_advice
+from lib_instantid.guidance.guidance import PlacedPerson
+from lib_instantid.guidance.settings import Keypoints, Picture, Settings
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PhotoFace:
+    """The face that is meant in one photo. picture: (H, W, 3) uint8 RGB."""
+
+    picture: np.ndarray
+    face: Face
+
+    @property
+    def size(self) -> Size:
+        return self.picture.shape[1], self.picture.shape[0]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ResolvedPerson:
+    """A person ready for guidance. photos and reports: one per photo, none for a saved identity. advice: sentences."""
+
+    identity: Identity
+    placed: PlacedPerson
+    photos: tuple[PhotoFace, ...]
+    reports: tuple[PhotoReport, ...]
+    advice: tuple[str, ...]
+
+
+def resolve_people(settings: Settings, size: Size, analyser: Analyser, identities: Path) -> tuple[ResolvedPerson, ...]:
+    """Every person of the settings, for an output of `size`. identities: the folder of saved identities.
+
+    Raises PictureError, NoFaceFound, IdentityFileError or SettingsError, naming the person and the field.
+    """
+    return tuple(_resolve(settings, number, size, analyser, identities) for number in range(1, len(settings.people) + 1))
+
+
+def faces_of_photos(
+    photos: Sequence[Picture],
+    analyser: Analyser,
+    which: str | int = "largest",
+    by_hand: Sequence[Keypoints | None] = (),
+    field: str = "photos",
+) -> tuple[PhotoFace, ...]:
+    """The face that is meant in each photo: detected and chosen, or at five points placed by hand (fractions)."""
+    points = [*by_hand, *[None] * (len(photos) - len(by_hand))]
+    numbered = enumerate(zip(photos, points, strict=True), 1)
+    return tuple(_photo_face(photo, analyser, which, at, f"{field}[{i}]") for i, (photo, at) in numbered)
+
+
+def _photo_face(photo: Picture, analyser: Analyser, which: str | int, points: Keypoints | None, field: str) -> PhotoFace:
+    picture = read_picture(photo, field)
+    size = picture.shape[1], picture.shape[0]
+    if points is not None:
+        return PhotoFace(picture=picture, face=analyser.face_at(picture, fractions_to_pixels(points, *size)))
+    return PhotoFace(picture=picture, face=choose(analyser.faces(picture), which, size=size, name=field))
+
+
+def _resolve(settings: Settings, number: int, size: Size, analyser: Analyser, identities: Path) -> ResolvedPerson:
+    person, field = settings.people[number - 1], f"people[{number}]"
+    photos = faces_of_photos(person.photos, analyser, person.face, person.photo_keypoints, f"{field}.photos")
+    faces = [photo.face for photo in photos]
+    identity = combine(faces) if person.identity is None else load_identity(person.identity, identities)
+    keypoints, box = _place(settings, number, size, photos, analyser)
+    reports = tuple(report(photo.picture, photo.face) for photo in photos)
+    names = [f"{field}.photos[{i}]" for i in range(1, len(photos) + 1)]
+    own_advice = tuple(f"{name}: {advice}" for name, found in zip(names, reports, strict=True) for advice in found.advice)
+    return ResolvedPerson(
+        identity=identity,
+        placed=PlacedPerson(
+            embedding=identity.embedding, keypoints=keypoints, box=box, region=_region(person.region, size, field)
+        ),
+        photos=photos,
+        reports=reports,
+        advice=own_advice + stranger_advice(faces, names),
+    )
+
+
+def _place(
+    settings: Settings, number: int, size: Size, photos: tuple[PhotoFace, ...], analyser: Analyser
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Keypoints and face box in output pixels, from what the person's pose names; a free head has neither."""
+    person = settings.people[number - 1]
+    if person.pose == "none":
+        return None, None
+    if person.pose == "keypoints":
+        assert person.keypoints is not None  # the settings have checked it
+        keypoints = fractions_to_pixels(person.keypoints, *size)
+        return keypoints, box_from_keypoints(keypoints)
+    source = photos[0] if person.pose == "photo" else _posed_face(settings, number, analyser)
+    placement = crop_and_resize(source.size, size, keep=source.face.box)
+    return placement.points(source.face.keypoints), placement.box(source.face.box)
+
+
+def _posed_face(settings: Settings, number: int, analyser: Analyser) -> PhotoFace:
+    """The face of the pose picture: the largest, or, where people share the picture, theirs from left to right."""
+    person = settings.people[number - 1]
+    assert person.pose_picture is not None  # the settings have checked it
+    sharing = [i for i, other in enumerate(settings.people, 1) if other.pose_picture == person.pose_picture]
+    which = "largest" if len(sharing) == 1 else sharing.index(number) + 1
+    return faces_of_photos([person.pose_picture], analyser, which, field=f"people[{number}].pose_picture")[0]
+
+
+def _region(region: Picture | None, size: Size, field: str) -> np.ndarray | None:
+    """(height, width) mask in [0, 1], stretched to the output."""
+    if region is None:
+        return None
+    mask = read_mask(region, f"{field}.region")
+    if mask.max() == 0:
+        raise SettingsError(f"{field}.region: the mask is all black; paint the person's region white.")
+    resized: np.ndarray = cv2.resize(mask, size, interpolation=cv2.INTER_AREA)
+    return resized

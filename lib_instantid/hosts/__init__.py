@@ -1,0 +1,1 @@
+"""Where guidance meets a pipeline: the embedded host (diffusers), and later the WebUIs."""

@@ -1,0 +1,1 @@
+"""InstantID without a WebUI, on diffusers' SDXL pipelines."""

@@ -1,0 +1,84 @@
+"""Opens an SDXL checkpoint as a diffusers pipeline: a diffusers folder, or one file with ldm's names."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionXLPipeline
+from safetensors import SafetensorError, safe_open
+
+from lib_instantid.errors import BadModelFile, DownloadError, MissingModelFile, UnsupportedModel
+
+SDXL_TEXT_ENCODER = "conditioner.embedders.1.model."
+"""SDXL's second text encoder, which tells its single files from SD1.5's, SD2's and the refiner's."""
+
+
+def load_pipeline(path: Path, dtype: torch.dtype, config: str | None = None) -> StableDiffusionXLPipeline:
+    """The pipeline, on the CPU.
+
+    config: for a single file, a diffusers folder of SDXL with tokenizers and configurations, or its name on the hub; None
+    lets diffusers fetch them (about 3 MB, kept in the hub's cache).
+    Raises MissingModelFile, BadModelFile, UnsupportedModel, or DownloadError where the configurations cannot be had.
+    """
+    path = path.expanduser()
+    if path.is_dir():
+        return _load_folder(path, dtype)
+    if path.is_file():
+        return _load_file(path, dtype, config)
+    raise MissingModelFile(f"checkpoint {path}: no such file or folder. Give an SDXL .safetensors file or a diffusers folder.")
+
+
+def _load_folder(folder: Path, dtype: torch.dtype) -> StableDiffusionXLPipeline:
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise MissingModelFile(f"checkpoint {folder}: no model_index.json in it; give the folder of a diffusers pipeline.")
+    try:
+        kind = str(json.loads(index.read_text(encoding="utf-8"))["_class_name"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadModelFile(f"checkpoint {index}: not a diffusers index ({error}). Fetch the checkpoint again.") from error
+    if not kind.startswith("StableDiffusionXL"):
+        raise UnsupportedModel(f"checkpoint {folder}: this is a {kind}; InstantID needs an SDXL checkpoint.")
+    try:
+        return _quietly(StableDiffusionXLPipeline.from_pretrained, folder, torch_dtype=dtype, local_files_only=True)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise BadModelFile(f"checkpoint {folder}: damaged or incomplete ({_first_line(error)}). Fetch it again.") from error
+
+
+def _load_file(path: Path, dtype: torch.dtype, config: str | None) -> StableDiffusionXLPipeline:
+    _check_file(path)
+    try:
+        return _quietly(StableDiffusionXLPipeline.from_single_file, str(path), torch_dtype=dtype, config=config)
+    except OSError as error:
+        raise DownloadError(
+            f"checkpoint {path}: its tokenizers and configurations could not be had ({_first_line(error)}). Connect to the "
+            "network once, or give --checkpoint-config the folder of any SDXL checkpoint in diffusers' layout."
+        ) from error
+
+
+def _check_file(path: Path) -> None:
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+    except (SafetensorError, ValueError) as error:
+        raise BadModelFile(
+            f"checkpoint {path}: not a whole .safetensors file ({_first_line(error)}). Fetch it again; convert a .ckpt first."
+        ) from error
+    if not any(name.startswith(SDXL_TEXT_ENCODER) for name in names):
+        raise UnsupportedModel(
+            f"checkpoint {path}: this is not an SDXL base checkpoint (it has no {SDXL_TEXT_ENCODER}*: SD1.5, SD2, the refiner "
+            "or another kind of file). InstantID needs SDXL."
+        )
+
+
+def _quietly(load: Any, *args: Any, **kwargs: Any) -> StableDiffusionXLPipeline:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # diffusers' own deprecations, nothing a person can act on
+        return load(*args, add_watermarker=False, **kwargs)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

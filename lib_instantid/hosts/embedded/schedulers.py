@@ -1,0 +1,30 @@
+"""Schedulers by the names that WebUI users know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import diffusers
+
+from lib_instantid.errors import SettingsError
+
+SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler a": ("EulerAncestralDiscreteScheduler", {}),
+    "heun": ("HeunDiscreteScheduler", {}),
+    "dpm++ 2m": ("DPMSolverMultistepScheduler", {}),
+    "dpm++ 2m karras": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
+    "dpm++ 2m sde": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
+    "ddim": ("DDIMScheduler", {}),
+    "unipc": ("UniPCMultistepScheduler", {}),
+    "lcm": ("LCMScheduler", {}),
+}
+"""Name → diffusers' class, and what it gets beside the checkpoint's own configuration."""
+
+
+def scheduler_like(scheduler: Any, name: str) -> Any:
+    """A scheduler of that name with the checkpoint's noise schedule. Raises SettingsError for an unknown name."""
+    if name not in SCHEDULERS:
+        raise SettingsError(f"scheduler: found {name!r}, expected one of {', '.join(SCHEDULERS)}.")
+    kind, extra = SCHEDULERS[name]
+    return getattr(diffusers, kind).from_config(scheduler.config, **extra)
