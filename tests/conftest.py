@@ -1,0 +1,120 @@
+"""Small models that every test may use. Written once per run; a test that changes one works on its own copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+
+from lib_instantid.guidance.guidance import Guidance, PlacedPerson, make_guidance
+from lib_instantid.guidance.settings import Person, Settings
+from lib_instantid.hosts.stand_ins.face_models import write_face_models
+from lib_instantid.hosts.stand_ins.weights import Size, write_weights
+from lib_instantid.nets.adapter import Adapter, load_adapter
+from lib_instantid.nets.identitynet import IdentityNet, load_identitynet
+from tests.ldm_unet import ldm_unet_like, ldm_vector
+
+SMALL = Size(channels=(32, 64, 128), depths=(1, 1, 2), text=(32, 32), time_id=8, resampler=64)
+WIDTH, HEIGHT = 128, 96
+KEYPOINTS = np.array([[40.0, 35.0], [70.0, 33.0], [56.0, 50.0], [44.0, 63.0], [68.0, 61.0]])
+BOX = np.array([30.0, 18.0, 82.0, 80.0])
+ROWS = (False, True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _two_threads() -> None:
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def weights_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """checkpoint/, ip-adapter.bin, ControlNetModel/ and antelopev2/, all small."""
+    folder = tmp_path_factory.mktemp("weights")
+    write_weights(folder, SMALL)
+    write_face_models(folder / "antelopev2")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def adapter(weights_folder: Path) -> Adapter:
+    return load_adapter(weights_folder / "ip-adapter.bin")
+
+
+@pytest.fixture(scope="session")
+def identitynet(weights_folder: Path) -> IdentityNet:
+    return load_identitynet(weights_folder / "ControlNetModel")
+
+
+@pytest.fixture(scope="session")
+def diffusers_unet(weights_folder: Path) -> UNet2DConditionModel:
+    return UNet2DConditionModel.from_pretrained(weights_folder / "checkpoint" / "unet").eval()
+
+
+@pytest.fixture(scope="session", params=["diffusers", "ldm"])
+def unet(request: pytest.FixtureRequest, diffusers_unet: UNet2DConditionModel) -> nn.Module:
+    return diffusers_unet if request.param == "diffusers" else ldm_unet_like(diffusers_unet)
+
+
+class Inputs:
+    """Inputs of UNet calls; row i depends on i alone, so that calls with fewer rows can be compared."""
+
+    def __init__(self, unet: UNet2DConditionModel, count: int = 8) -> None:
+        generator = torch.Generator().manual_seed(1)
+        self.latents = torch.randn(count, 4, HEIGHT // 8, WIDTH // 8, generator=generator)
+        self.context = torch.randn(count, 77, SMALL.context, generator=generator)
+        self.text_embeds = torch.randn(count, SMALL.text[1], generator=generator)
+        self.time_ids = torch.tensor([[float(HEIGHT), float(WIDTH), 0, 0, HEIGHT, WIDTH]]).repeat(count, 1)
+        self.timestep = torch.full((count,), 601.0)
+        self.vector = ldm_vector(unet, self.text_embeds, self.time_ids)
+
+
+Call = Callable[..., Tensor]
+
+
+@pytest.fixture(scope="session")
+def call(diffusers_unet: UNet2DConditionModel) -> Call:
+    """Call a UNet of either family on some of the rows of `Inputs`."""
+    inputs = Inputs(diffusers_unet)
+
+    @torch.no_grad()
+    def run(unet: nn.Module, rows: list[int] | None = None) -> Tensor:
+        rows = [0, 1] if rows is None else rows
+        x, t, context = inputs.latents[rows], inputs.timestep[rows], inputs.context[rows]
+        if isinstance(unet, UNet2DConditionModel):
+            added = {"text_embeds": inputs.text_embeds[rows], "time_ids": inputs.time_ids[rows]}
+            return unet(x, t, context, added_cond_kwargs=added).sample
+        return unet(x, t, context=context, y=inputs.vector[rows])
+
+    return run
+
+
+Guide = Callable[..., Guidance]
+
+
+@pytest.fixture(scope="session")
+def guide(adapter: Adapter, identitynet: IdentityNet) -> Guide:
+    """Guidance for one person, or for the `placed` ones, with any settings of the person and of the whole."""
+
+    def make(placed: list[PlacedPerson] | None = None, person: dict | None = None, **settings: object) -> Guidance:
+        placed = placed or [place()]
+        people = [Person(photos=["a.png"], **(person or {})) for _ in placed]
+        own = Settings(enabled=True, people=people, **{"face_region": "everywhere", **settings})
+        return make_guidance(own, placed, (WIDTH, HEIGHT), adapter, identitynet)
+
+    return make
+
+
+def place(seed: int = 0, shift: float = 0.0, **other: object) -> PlacedPerson:
+    """A person with a random raw embedding, whose face is `shift` pixels to the right."""
+    embedding = np.random.default_rng(seed).standard_normal(512).astype(np.float32)
+    given = {"keypoints": KEYPOINTS + [shift, 0], "box": BOX + [shift, 0, shift, 0], **other}
+    return PlacedPerson(embedding=embedding, **given)
+
+
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    return float((found.double() - expected.double()).norm() / expected.double().norm())

@@ -1,0 +1,86 @@
+"""Weight files: any name, either format, any order of keys; never code."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lib_instantid.errors import BadModelFile
+from lib_instantid.nets.adapter import Adapter, load_adapter
+from lib_instantid.nets.sites import cross_attention_sites
+from lib_instantid.nets.weights import read_weights
+
+EMBEDDING = torch.linspace(-2, 2, 512)
+
+
+@pytest.fixture(scope="module")
+def nested(weights_folder: Path) -> dict[str, dict[str, Tensor]]:
+    return torch.load(weights_folder / "ip-adapter.bin", weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def flat(nested: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {f"{part}.{name}": tensor for part, tensors in nested.items() for name, tensor in tensors.items()}
+
+
+def keys_values(adapter: Adapter, unet: torch.nn.Module) -> list[Tensor]:
+    tokens = adapter.tokens(EMBEDDING, torch.zeros(512))
+    return [t for pair in adapter.keys_values(tokens, cross_attention_sites(unet)) for t in pair]
+
+
+def test_every_layout_of_the_file_gives_the_same_adapter(
+    nested: dict, flat: dict, tmp_path: Path, diffusers_unet: torch.nn.Module
+) -> None:
+    torch.save(nested, tmp_path / "whatever.dat")
+    torch.save(flat, tmp_path / "flat.pth")
+    torch.save(nested, tmp_path / "legacy.bin", _use_new_zipfile_serialization=False)
+    save_file(dict(sorted(flat.items())), tmp_path / "sorted.safetensors")
+    save_file(dict(reversed(flat.items())), tmp_path / "no_suffix")
+    expected = keys_values(load_adapter(tmp_path / "whatever.dat"), diffusers_unet)
+    for name in ("flat.pth", "legacy.bin", "sorted.safetensors", "no_suffix"):
+        found = keys_values(load_adapter(tmp_path / name), diffusers_unet)
+        assert all(map(torch.equal, found, expected)), name
+
+
+def test_each_site_gets_the_layers_of_its_own_number(adapter: Adapter, flat: dict, diffusers_unet: torch.nn.Module) -> None:
+    """Numbers beyond 99 too: sorted as text, 101 comes before 11."""
+    tokens = adapter.tokens(EMBEDDING, torch.zeros(512))
+    sites = cross_attention_sites(diffusers_unet)
+    for site, (key, value) in zip(sites, adapter.keys_values(tokens, sites), strict=True):
+        assert torch.allclose(key, tokens @ flat[f"ip_adapter.{site.number}.to_k_ip.weight"].T, atol=1e-5)
+        assert torch.allclose(value, tokens @ flat[f"ip_adapter.{site.number}.to_v_ip.weight"].T, atol=1e-5)
+
+
+class Payload:
+    """Unpickled with code allowed, it makes a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.parametrize("write", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
+def test_code_in_a_pickle_is_refused_and_does_not_run(tmp_path: Path, write: object) -> None:
+    mark = tmp_path / "code-ran"
+    write({"image_proj": Payload(mark)}, tmp_path / "evil.bin")  # type: ignore[operator]
+    with pytest.raises(BadModelFile, match="refused"):
+        read_weights(tmp_path / "evil.bin")
+    assert not mark.exists()
+
+
+def test_a_folder_is_read_by_its_one_weight_file(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(1)}, tmp_path / "model.safetensors")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "model.bin")
+    assert read_weights(tmp_path).path.name == "model.safetensors"
+    save_file({"a": torch.ones(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(BadModelFile, match="several weight files"):
+        read_weights(tmp_path)
+    save_file({"a": torch.ones(1)}, tmp_path / "diffusion_pytorch_model.safetensors")
+    assert read_weights(tmp_path).path.name == "diffusion_pytorch_model.safetensors"
