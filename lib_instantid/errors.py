@@ -17,7 +17,7 @@ class PictureError(InstantIDError):
     """A photo, pose picture or mask cannot be read."""
 
 
-class NoFaceFound(InstantIDError):  # noqa: N818 - reads as what happened
+class NoFaceFound(InstantIDError):
     """A picture was read, but has no face, or not the face that was asked for."""
 
 
@@ -25,19 +25,19 @@ class IdentityFileError(InstantIDError):
     """A saved identity is missing, unreadable, or not an identity."""
 
 
-class MissingModelFile(InstantIDError):  # noqa: N818 - reads as what happened
+class MissingModelFile(InstantIDError):
     """A model file is not where it was looked for."""
 
 
-class BadModelFile(InstantIDError):  # noqa: N818 - reads as what happened
+class BadModelFile(InstantIDError):
     """A model file exists but is unreadable, incomplete, unsafe, or another kind of model."""
 
 
-class UnsupportedModel(InstantIDError):  # noqa: N818 - reads as what happened
+class UnsupportedModel(InstantIDError):
     """The checkpoint's UNet is not one that InstantID's weights fit."""
 
 
-class MissingPackage(InstantIDError):  # noqa: N818 - reads as what happened
+class MissingPackage(InstantIDError):
     """A Python package that is needed is not installed or does not work."""
 
 

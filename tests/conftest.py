@@ -11,8 +11,11 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
+from lib_instantid.face.analyser import open_analyser
 from lib_instantid.guidance.guidance import Guidance, PlacedPerson, make_guidance
 from lib_instantid.guidance.settings import Person, Settings
+from lib_instantid.hosts.embedded.checkpoint import load_pipeline
+from lib_instantid.hosts.embedded.host import EmbeddedHost
 from lib_instantid.hosts.stand_ins.face_models import write_face_models
 from lib_instantid.hosts.stand_ins.weights import Size, write_weights
 from lib_instantid.nets.adapter import Adapter, load_adapter
@@ -48,6 +51,15 @@ def adapter(weights_folder: Path) -> Adapter:
 @pytest.fixture(scope="session")
 def identitynet(weights_folder: Path) -> IdentityNet:
     return load_identitynet(weights_folder / "ControlNetModel")
+
+
+@pytest.fixture(scope="session")
+def host(weights_folder: Path, adapter: Adapter, identitynet: IdentityNet) -> EmbeddedHost:
+    """The embedded host on the small weights."""
+    pipeline = load_pipeline(weights_folder / "checkpoint", torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    analyser = open_analyser("builtin", weights_folder)
+    return EmbeddedHost(pipeline, adapter, identitynet, analyser, weights_folder / "identities")
 
 
 @pytest.fixture(scope="session")

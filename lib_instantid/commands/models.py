@@ -38,7 +38,9 @@ def _download(args: argparse.Namespace, folders: list[Path]) -> None:
     bars: dict[str, tqdm] = {}
 
     def progress(name: str, done: int, total: int | None) -> None:
-        bar = bars.setdefault(name, tqdm(total=total, desc=name, unit="B", unit_scale=True))
+        if name not in bars:
+            bars[name] = tqdm(total=total, desc=name, unit="B", unit_scale=True)
+        bar = bars[name]
         bar.total = total
         bar.update(done - bar.n)
 

@@ -75,11 +75,10 @@ def load_adapter(path: Path) -> Adapter:
     """Read `ip-adapter.bin` or a conversion of it, by content. Raises MissingModelFile or BadModelFile."""
     weights = read_weights(path)
     expect(weights, Kind.ADAPTER, "adapter")
-    needed = ("image_proj.proj_out.weight", "image_proj.layers.0.0.to_q.weight", "ip_adapter.1.to_k_ip.weight")
-    missing = [name for name in needed if name not in weights.tensors]
-    if missing:
-        raise BadModelFile(f"adapter {path}: not a complete InstantID adapter; missing: {', '.join(missing)}.")
-    with torch.device("meta"):
-        adapter = Adapter(weights)
+    try:
+        with torch.device("meta"):
+            adapter = Adapter(weights)
+    except (LookupError, ValueError) as error:
+        raise BadModelFile(f"adapter {path}: not a complete InstantID adapter ({error}). Fetch the file again.") from error
     load_strictly(adapter, weights, weights.tensors, "InstantID adapter")
     return adapter

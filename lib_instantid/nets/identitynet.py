@@ -205,9 +205,9 @@ def load_identitynet(path: Path) -> IdentityNet:
     tensors = to_diffusers_names(weights.tensors)
     try:
         shape = Shape.of(tensors)
-    except KeyError as error:
-        raise BadModelFile(f"identitynet {path}: not a complete IdentityNet; missing: {error.args[0]}.") from error
-    with torch.device("meta"):
-        net = IdentityNet(shape)
+        with torch.device("meta"):
+            net = IdentityNet(shape)
+    except (LookupError, ValueError) as error:
+        raise BadModelFile(f"identitynet {path}: not a complete IdentityNet ({error}). Fetch the file again.") from error
     load_strictly(net, weights, tensors, "IdentityNet")
     return net

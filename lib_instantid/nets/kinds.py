@@ -21,6 +21,10 @@ CONDITIONS = frozenset(
 """What other ControlNets are for. SDXL's have IdentityNet's very shape; only what they call themselves tells them apart."""
 
 
+NAMING_PARTS = 4
+"""Parts of a path that can name a model: in the hub's cache, `models--OWNER--NAME/snapshots/HASH/FILE`."""
+
+
 class Kind(Enum):
     ADAPTER = "InstantID adapter"
     IDENTITYNET = "IdentityNet"
@@ -74,7 +78,9 @@ def _ip_adapter(weights: Weights) -> tuple[Kind, str]:
 
 
 def _resampler_adapter(weights: Weights) -> tuple[Kind, str]:
-    embedding_size = weights.tensors["image_proj.proj_in.weight"].shape[1]
+    embedding_size = _columns(weights.tensors["image_proj.proj_in.weight"])
+    if embedding_size is None:
+        return Kind.OTHER, "an IP-Adapter of a kind not known here"
     if embedding_size != EMBEDDING_SIZE:
         return (
             Kind.OTHER,
@@ -113,13 +119,17 @@ def _controlnet(weights: Weights) -> tuple[Kind, str]:
 
 
 def _context_size(tensors: Tensors) -> int | None:
-    return next((tensor.shape[1] for name, tensor in tensors.items() if name.endswith("attn2.to_k.weight")), None)
+    return next((_columns(tensor) for name, tensor in tensors.items() if name.endswith("attn2.to_k.weight")), None)
+
+
+def _columns(matrix: Tensor) -> int | None:
+    return matrix.shape[1] if matrix.ndim == 2 else None
 
 
 def _named_condition(weights: Weights) -> str | None:
     """The condition that a ControlNet names in its metadata, its config or its file name; None for one that names none."""
     own_names = [value for key, value in weights.notes.items() if "name" in key or "title" in key]
-    words = re.split(r"[^a-z0-9]+", " ".join([*own_names, weights.path.parent.name, weights.path.name]).lower())
+    words = re.split(r"[^a-z0-9]+", " ".join([*own_names, *weights.path.parts[-NAMING_PARTS:]]).lower())
     if {"instantid", "instant", "identitynet"} & set(words):
         return None
     return next((word for word in words if word in CONDITIONS), None)
@@ -137,5 +147,6 @@ OTHER_KINDS: tuple[tuple[str, Callable[[Tensors], bool]], ...] = (
     ("a PuLID adapter", _has("id_adapter", "pulid")),
     ("a LoRA", lambda tensors: any("lora" in name for name in tensors)),
     ("a UNet", _has("output_blocks.", "up_blocks.")),
+    ("a text encoder", _has("text_model.")),
     ("a VAE", _has("decoder.", "first_stage_model.")),
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
+import struct
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +18,14 @@ from torch import Tensor, nn
 
 from lib_instantid.errors import BadModelFile, MissingModelFile
 
+DIFFUSERS_STEM = "diffusion_pytorch_model."
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+DAMAGED = (
+    RuntimeError, EOFError, OSError, ValueError, LookupError, AssertionError, AttributeError, TypeError,
+    struct.error, zipfile.BadZipFile,
+)  # fmt: skip
+"""What torch's readers raise on damaged files: found by feeding them damaged files."""
+
 SHOWN_NAMES = 4
 """How many tensor names an error lists before it counts the rest."""
 
@@ -42,9 +51,17 @@ def read_weights(path: Path) -> Weights:
 
     Raises MissingModelFile, or BadModelFile for what is unreadable, truncated, or a pickle with code in it.
     """
-    path = Path(path).expanduser()
+    return _read(Path(path).expanduser(), outline=False)
+
+
+def read_outline(path: Path) -> Weights:
+    """Names and shapes of the tensors, without reading their numbers where the format allows. Errors as `read_weights`."""
+    return _read(Path(path).expanduser(), outline=True)
+
+
+def _read(path: Path, outline: bool) -> Weights:
     if path.is_dir():
-        return _read_folder(path)
+        return _read(_weight_file_of(path), outline)
     if not path.is_file():
         raise MissingModelFile(
             f"{path}: no such file or folder. Give the path of the weights, or fetch them with "
@@ -52,9 +69,9 @@ def read_weights(path: Path) -> Weights:
         )
     start = _first_bytes(path)
     if start[8:9] == b"{":
-        return _read_safetensors(path)
+        return _read_safetensors(path, outline)
     if start[:2] == b"PK" or start[:1] == b"\x80":
-        return Weights(path=path, tensors=_flatten(path, _load_torch(path)))
+        return Weights(path=path, tensors=_flatten(path, _load_torch(path)), notes=_config_notes(path))
     raise BadModelFile(f"{path}: {_what_else(start)} Expected a .safetensors or torch (.bin) weight file: fetch it again.")
 
 
@@ -75,22 +92,22 @@ def _what_else(start: bytes) -> str:
     return "this is no weight file that is known here."
 
 
-def _read_folder(folder: Path) -> Weights:
+def _weight_file_of(folder: Path) -> Path:
     files = sorted(p for p in folder.iterdir() if p.suffix in WEIGHT_SUFFIXES and p.is_file())
-    preferred = [p for p in files if p.name.startswith("diffusion_pytorch_model.")] or files
+    preferred = [p for p in files if p.name.startswith(DIFFUSERS_STEM)] or files
     preferred = [p for p in preferred if p.suffix == ".safetensors"] or preferred
     if not preferred:
         raise MissingModelFile(f"{folder}: no weight file ({', '.join(WEIGHT_SUFFIXES)}) in this folder.")
     if len(preferred) > 1:
         names = ", ".join(p.name for p in preferred[:SHOWN_NAMES])
         raise BadModelFile(f"{folder}: several weight files ({names}). Name the one to use instead of the folder.")
-    weights = read_weights(preferred[0])
-    return Weights(path=weights.path, tensors=weights.tensors, notes={**_config_notes(folder), **weights.notes})
+    return preferred[0]
 
 
-def _config_notes(folder: Path) -> dict[str, str]:
-    config = folder / "config.json"
-    if not config.is_file():
+def _config_notes(path: Path) -> dict[str, str]:
+    """What the config.json beside a file of diffusers' name says."""
+    config = path.parent / "config.json"
+    if not path.name.startswith(DIFFUSERS_STEM) or not config.is_file():
         return {}
     try:
         values = json.loads(config.read_text(encoding="utf-8"))
@@ -99,26 +116,33 @@ def _config_notes(folder: Path) -> dict[str, str]:
     return {key: value for key, value in values.items() if isinstance(value, str)} if isinstance(values, dict) else {}
 
 
-def _read_safetensors(path: Path) -> Weights:
+def _read_safetensors(path: Path, outline: bool) -> Weights:
+    # As numpy's for an outline, because torch's way maps the file as writable memory, which a small page file refuses.
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            return Weights(path=path, tensors=tensors, notes=dict(file.metadata() or {}))
+        with safe_open(path, framework="np" if outline else "pt") as file:
+            names = list(file.keys())
+            notes = {**_config_notes(path), **(file.metadata() or {})}
+            if outline:
+                tensors = {name: torch.empty(file.get_slice(name).get_shape(), device="meta") for name in names}
+            else:
+                tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, ValueError) as error:
         raise BadModelFile(f"{path}: the safetensors file is damaged or incomplete ({error}). Fetch it again.") from error
+    return Weights(path=path, tensors=tensors, notes=notes)
 
 
 def _load_torch(path: Path) -> object:
     """The content of a torch file, with `weights_only`: only tensors and plain containers come out of it."""
-    mapped = zipfile.is_zipfile(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        what = named[1] if named else "it is damaged or names code"
         raise BadModelFile(
-            f"{path}: this pickle holds more than tensors ({_first_line(error)}). It is refused, because loading it could "
-            "run its code. Get the file from its publisher, or convert it to .safetensors on a machine you can lose."
+            f"{path}: this pickle holds more than tensors ({what}). It is refused, because loading it could run its code. "
+            "Get the file from its publisher, or convert it to .safetensors on a machine you can lose."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except DAMAGED as error:
         raise BadModelFile(
             f"{path}: the torch file is damaged or incomplete ({_first_line(error)}). Fetch it again."
         ) from error

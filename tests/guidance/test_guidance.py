@@ -43,7 +43,9 @@ def with_residuals(
         down, middle = controlnet(
             x, t, person.tokens, hint, person.identitynet_strength, added_cond_kwargs=added, return_dict=False
         )
-        own = [r if mask is None else r * F.interpolate(mask[None, None], r.shape[2:], mode="bilinear") for r in (*down, middle)]
+        own = [
+            r if mask is None else r * F.interpolate(mask[None, None], r.shape[2:], mode="bilinear") for r in (*down, middle)
+        ]
         total = own if not total else [a + b for a, b in zip(total, own, strict=True)]
     return unet(
         x,
@@ -94,7 +96,12 @@ def test_people_who_share_the_picture_never_overlap(guide: Guide) -> None:
 
 @pytest.mark.parametrize("strength", [0.0, 0.5, 1.5])
 def test_residuals_follow_identitynets_strength(
-    unet: nn.Module, diffusers_unet: UNet2DConditionModel, controlnet: ControlNetModel, call: Call, guide: Guide, strength: float
+    unet: nn.Module,
+    diffusers_unet: UNet2DConditionModel,
+    controlnet: ControlNetModel,
+    call: Call,
+    guide: Guide,
+    strength: float,
 ) -> None:
     guidance = guide(person={"adapter_strength": 0.0, "identitynet_strength": strength})
     expected = with_residuals(diffusers_unet, controlnet, guidance.people, [None])
@@ -187,8 +194,11 @@ def test_a_face_outside_the_picture_is_an_error(guide: Guide) -> None:
 
 def test_a_unet_of_another_shape_is_refused_before_anything_is_hooked(guide: Guide) -> None:
     other = UNet2DConditionModel(
-        block_out_channels=(32, 64), down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), cross_attention_dim=768, attention_head_dim=8,
+        block_out_channels=(32, 64),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=768,
+        attention_head_dim=8,
     )
     with pytest.raises(UnsupportedModel, match=r"SD1\.5.*768.*Choose an SDXL checkpoint"):
         attach(other, guide(), rows_of=lambda _: ROWS, step=lambda: Step(index=0, total=1))

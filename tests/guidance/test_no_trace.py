@@ -122,7 +122,9 @@ def stages(unet: nn.Module) -> dict[str, nn.Module]:
 
 
 @pytest.mark.usefixtures("untouched")
-@pytest.mark.parametrize("stage", ["first convolution", "middle", "last block", "query", "key, between query and output", "output projection"])
+@pytest.mark.parametrize(
+    "stage", ["first convolution", "middle", "last block", "query", "key, between query and output", "output projection"]
+)
 def test_an_error_in_the_host_leaves_no_trace_and_the_next_run_is_right(
     unet: nn.Module, call: Call, guide: Guide, stage: str
 ) -> None:

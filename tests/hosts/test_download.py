@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,7 +32,8 @@ class Hub:
     """What the server has and how it misbehaves. sent: content bytes that went out; requests: method, path and Range.
 
     cut: after how many bytes of content a connection ends. reset: it ends with an error, after go_on.
-    sleeps: no answer before go_on. linked: X-Linked headers that are not as they should be.
+    misses: by how many bytes a range starts too late. sleeps: no answer before go_on.
+    linked: X-Linked headers that are not as they should be, or empty. location: where the redirect leads instead.
     """
 
     address: str = ""
@@ -40,6 +41,7 @@ class Hub:
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
     sent: int = 0
     ranges: bool = True
+    misses: int = 0
     cut: int | None = None
     reset: bool = False
     status: int | None = None
@@ -83,10 +85,13 @@ class Handler(BaseHTTPRequestHandler):
             self.say(200, {"Content-Type": "text/html; charset=utf-8", "Content-Length": "6"}, b"<html>")
         elif self.path.startswith("/cdn/"):
             self.send_content(content)
+        elif self.path.startswith("/Renamed/"):
+            self.say(307, {"Location": self.path.replace("/Renamed/", "/InstantX/"), "Content-Length": "0"})
         elif hub.redirects:
             linked = {"X-Linked-Size": str(len(content)), "X-Linked-ETag": f'"{hashlib.sha256(content).hexdigest()}"'}
             location = hub.location or f"{hub.address}/cdn{self.path}"
-            self.say(302, {**linked, **hub.linked, "Location": location, "Content-Length": "0"})
+            headers = {**linked, **hub.linked, "Location": location, "Content-Length": "0"}
+            self.say(302, {name: value for name, value in headers.items() if value})
         else:
             self.send_content(content)
 
@@ -96,7 +101,7 @@ class Handler(BaseHTTPRequestHandler):
         asked = self.headers.get("Range")
         headers = {"ETag": f'"{"0" * 64}"', "Accept-Ranges": "bytes"}
         if asked and self.hub.ranges:
-            first = int(asked.removeprefix("bytes=").removesuffix("-"))
+            first = int(asked.removeprefix("bytes=").removesuffix("-")) + self.hub.misses
             if first >= len(content):
                 self.say(416, {"Content-Range": f"bytes */{len(content)}", "Content-Length": "0"})
                 return
@@ -214,6 +219,13 @@ def test_a_server_that_ignores_ranges_sends_all_again(hub: Hub, tmp_path: Path) 
     assert hub.sent == len(CONTENT)
 
 
+def test_a_range_that_starts_elsewhere_is_not_joined_to_the_part(hub: Hub, tmp_path: Path) -> None:
+    write_part(tmp_path, CONTENT[:HALF])
+    hub.misses = 256
+    assert fetch(hub, tmp_path).read_bytes() == CONTENT
+    assert [asked for _, asked in hub.fetched] == [f"bytes={HALF}-", None]
+
+
 def test_a_part_longer_than_the_file_is_fetched_anew(hub: Hub, tmp_path: Path) -> None:
     write_part(tmp_path, CONTENT + b"more")
     assert fetch(hub, tmp_path).read_bytes() == CONTENT
@@ -285,9 +297,27 @@ def test_a_small_file_with_gits_own_hash_is_checked_by_size(hub: Hub, tmp_path: 
     assert "expected 7 bytes" in fail(hub, tmp_path)
 
 
+@pytest.mark.parametrize("absent", ["X-Linked-Size", "X-Linked-ETag"])
+def test_a_file_is_checked_by_what_the_hub_says_of_it(hub: Hub, tmp_path: Path, absent: str) -> None:
+    hub.linked = {"X-Linked-Size": "7", "X-Linked-ETag": "a" * 64, absent: ""}
+    assert "not the published file" in fail(hub, tmp_path)
+    hub.linked = {absent: ""}
+    assert fetch(hub, tmp_path).read_bytes() == CONTENT
+
+
 def test_a_server_without_redirects_is_used_as_it_is(hub: Hub, tmp_path: Path) -> None:
     hub.redirects = False
     assert fetch(hub, tmp_path).read_bytes() == CONTENT
+
+
+def test_a_renamed_repository_is_followed_and_its_file_checked(hub: Hub, tmp_path: Path) -> None:
+    old = replace(FILE, repository="Renamed/InstantID")
+    hub.serve(old, CONTENT)
+    hub.linked = {"X-Linked-ETag": f'"{"a" * 64}"'}
+    with pytest.raises(DownloadError, match="SHA-256"):
+        download([old], tmp_path, endpoint=hub.address)
+    hub.linked = {}
+    assert download([old], tmp_path, endpoint=hub.address)[0].read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("status", [204, 304, 401, 403, 404, 407, 429, 500, 503])

@@ -72,9 +72,7 @@ class Case:
     def found(self, net: IdentityNet) -> tuple[Tensor, ...]:
         ids = self.reference.add_time_proj(self.time_ids.flatten()).reshape(len(self.x), -1)
         vector = torch.cat([self.text_embeds, ids], dim=-1)
-        residuals: Residuals = net(
-            self.x, self.timestep, vector, net.prepare_hint(self.hint), net.prepare_context(self.tokens)
-        )
+        residuals: Residuals = net(self.x, self.timestep, vector, net.prepare_hint(self.hint), net.prepare_context(self.tokens))
         return (*residuals.down, residuals.middle)
 
 

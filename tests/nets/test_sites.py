@@ -45,9 +45,7 @@ def sdxl() -> UNet2DConditionModel:
 
 
 def expected(path: int) -> dict[int, str]:
-    return {
-        row[0] + 2 * i: f"{row[path]}.transformer_blocks.{i}.attn2" for row in LAYOUT for i in range(row[1])
-    }
+    return {row[0] + 2 * i: f"{row[path]}.transformer_blocks.{i}.attn2" for row in LAYOUT for i in range(row[1])}
 
 
 def test_numbers_are_diffusers_positions_among_all_attention_processors(sdxl: UNet2DConditionModel) -> None:

@@ -40,7 +40,9 @@ def test_the_script_accepts_the_fixture_and_refuses_a_wrong_one(tmp_path: Path) 
     shutil.copytree(OFFICIAL, wrong)
     tensors = load_file(wrong / "io.safetensors")
     save_file({**tensors, "noise_instantid": tensors["noise_instantid"] * 1.001}, wrong / "io.safetensors")
-    right, refused = (subprocess.run([sys.executable, SCRIPT, folder], capture_output=True, text=True) for folder in (OFFICIAL, wrong))
+    right, refused = (
+        subprocess.run([sys.executable, SCRIPT, folder], capture_output=True, text=True) for folder in (OFFICIAL, wrong)
+    )
     assert right.returncode == 0, right.stdout + right.stderr
     assert refused.returncode == 1
     assert "BEYOND" in refused.stdout

@@ -43,6 +43,10 @@ class Job:
                 raise SettingsError(f"{name}: found {size}, expected a multiple of {LATENT_FACTOR} from 64.")
         if not 0 < self.denoising_strength <= 1:
             raise SettingsError(f"denoising_strength: found {self.denoising_strength}, expected above 0 and up to 1.")
+        if self.init_picture is not None and self.steps * self.denoising_strength < 1:
+            raise SettingsError(
+                f"steps: {self.steps} steps at denoising_strength {self.denoising_strength} leave none to run; raise either."
+            )
         if self.guidance_scale < 0:
             raise SettingsError(f"guidance_scale: found {self.guidance_scale}, expected 0 or more.")
         if self.settings.hires == "second pass":

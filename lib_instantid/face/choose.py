@@ -1,0 +1,55 @@
+"""Which of several faces is meant."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from lib_instantid.errors import NoFaceFound, SettingsError
+from lib_instantid.face.faces import Face
+from lib_instantid.units import FACE_CROP
+
+CHOICES = ("largest", "left", "right", "center")
+
+
+def choose(faces: Sequence[Face], which: str | int = "largest", *, size: tuple[int, int], name: str = "photo") -> Face:
+    """The face that is meant.
+
+    which: "largest" (area of the box), "left" or "right" as the viewer sees it, "center" (of the picture), or a number
+    counted from the left, 1 the leftmost, as int or digits.
+    size: (width, height) of the picture, px. name: the field that errors speak of.
+    raises NoFaceFound: no face, or fewer than the number. SettingsError: another word, or a number below 1.
+    """
+    number = _number(which)
+    if not faces:
+        raise NoFaceFound(
+            f"{name}: no face found in the picture of {size[0]} x {size[1]} pixels. Crop closer to the face, use "
+            f"a frontal photo with a face at least {FACE_CROP} pixels wide, or place the five points by hand."
+        )
+    from_left = sorted(faces, key=lambda face: face.centre[0])
+    if number is not None:
+        if number > len(faces):
+            raise NoFaceFound(
+                f"{name}: face {number} from the left was asked for, and the picture has {len(faces)}; "
+                f"choose 1 to {len(faces)}."
+            )
+        return from_left[number - 1]
+    if which == "left":
+        return from_left[0]
+    if which == "right":
+        return from_left[-1]
+    if which == "center":
+        middle = (size[0] / 2, size[1] / 2)
+        return min(faces, key=lambda face: math.dist(face.centre, middle))
+    return max(faces, key=lambda face: face.width * face.height)
+
+
+def _number(which: str | int) -> int | None:
+    """The number from the left, or None for a word."""
+    if which in CHOICES:
+        return None
+    text = str(which).strip()
+    if isinstance(which, bool) or not (text.isascii() and text.isdigit()) or int(text) < 1:
+        words = ", ".join(CHOICES)
+        raise SettingsError(f"face: expected {words} or a number from 1, counted from the left; found {which!r}.")
+    return int(text)

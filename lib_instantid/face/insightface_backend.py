@@ -1,0 +1,93 @@
+"""The same analysis by the package insightface, for whoever has it and trusts it more. Imported only when asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lib_instantid.errors import BadModelFile, MissingPackage
+from lib_instantid.face.faces import Face, Floats, HeadPose, Picture
+from lib_instantid.face.keypoints import box_from_keypoints, check_keypoints
+from lib_instantid.face.model_files import FaceModelFiles, find_face_models
+from lib_instantid.face.picture import check_picture
+from lib_instantid.face.scrfd import SCORE_MIN, Detections
+from lib_instantid.face.search import SIZES, Size, search
+from lib_instantid.face.sessions import PROVIDERS, import_onnxruntime, provider_lists, runtime_errors
+
+RECOGNITION, LANDMARKS = "recognition", "landmark_3d_68"
+
+
+class InsightFaceAnalyser:
+    """antelopev2 by insightface's FaceAnalysis (0.7.3 to 2.1), with the canvas of 640 x 640 that InstantID uses.
+
+    folder: see `model_files.find_face_models`. insightface opens every .onnx file of the folder, needed or not.
+    raises MissingPackage: insightface is not installed. MissingModelFile. BadModelFile: it cannot read the files.
+    """
+
+    def __init__(self, folder: Path, provider: str = "cpu") -> None:
+        files = find_face_models(folder)
+        self._app = _open_app(files, provider)
+
+    @property
+    def provider(self) -> str:
+        """Where the models really run: "cpu", "cuda", ..."""
+        running = str(self._app.models[RECOGNITION].session.get_providers()[0])
+        return next((ours for ours, theirs in PROVIDERS.items() if running in theirs), running)
+
+    def faces(self, picture: Picture) -> tuple[Face, ...]:
+        """Every face of a picture (H, W, 3) uint8 RGB, best score first, or an empty tuple. raises PictureError."""
+        check_picture(picture)
+        blue_first = np.ascontiguousarray(picture[:, :, ::-1])
+        found = search(blue_first, self._detect, getattr(self._app.det_model, "static_input_size", None))
+        parts = zip(found.boxes, found.scores, found.keypoints, strict=True)
+        return tuple(self._face(blue_first, box, float(score), points) for box, score, points in parts)
+
+    def face_at(self, picture: Picture, keypoints: npt.ArrayLike) -> Face:
+        """The face at five points placed by hand: (5, 2) XY px. raises PictureError, SettingsError."""
+        check_picture(picture)
+        points = check_keypoints(keypoints).astype(np.float32)
+        return self._face(np.ascontiguousarray(picture[:, :, ::-1]), box_from_keypoints(points), 1.0, points)
+
+    def _detect(self, blue_first: Picture, size: Size) -> Detections:
+        rows, keypoints = self._app.det_model.detect(blue_first, input_size=size)
+        return Detections(boxes=rows[:, :4], scores=rows[:, 4], keypoints=keypoints)
+
+    def _face(self, blue_first: Picture, box: Floats, score: float, keypoints: Floats) -> Face:
+        from insightface.app.common import Face as Record
+
+        record = Record(bbox=box, kps=keypoints, det_score=score)
+        embedding = self._app.models[RECOGNITION].get(blue_first, record)
+        landmarks, pose = None, None
+        if LANDMARKS in self._app.models:
+            landmarks = self._app.models[LANDMARKS].get(blue_first, record)
+            pitch, yaw, roll = map(float, record["pose"])
+            pose = HeadPose(pitch=pitch, yaw=yaw, roll=roll)
+        return Face(box=box, keypoints=keypoints, score=score, embedding=embedding, landmarks=landmarks, pose=pose)
+
+
+def _open_app(files: FaceModelFiles, provider: str) -> Any:
+    try:
+        from insightface.app import FaceAnalysis
+    except ImportError as error:
+        raise MissingPackage(
+            f"The face backend insightface cannot be imported ({error}): pip install insightface, or use the backend "
+            "builtin, which needs onnxruntime only and gives the same numbers."
+        ) from error
+    onnxruntime = import_onnxruntime()
+    unusable: tuple[type[Exception], ...] = (AssertionError, OSError, LookupError, *runtime_errors(onnxruntime))
+    providers = provider_lists(provider, onnxruntime.get_available_providers())[0]
+    modules = ["detection", RECOGNITION] + ([LANDMARKS] if files.landmarks else [])
+    try:
+        app = FaceAnalysis(name=str(files.folder.resolve()), allowed_modules=modules, providers=providers)
+        app.prepare(ctx_id=0, det_thresh=SCORE_MIN, det_size=(SIZES[0], SIZES[0]))
+    except unusable as error:
+        raise BadModelFile(
+            f"insightface cannot use the models in {files.folder} ({error or type(error).__name__}): one of its .onnx "
+            "files is damaged or of another kind. Fetch antelopev2 again, or use the backend builtin."
+        ) from error
+    if RECOGNITION not in app.models:
+        raise BadModelFile(f"insightface found no recogniser in {files.folder}: fetch antelopev2's glintr100.onnx again.")
+    return app

@@ -1,0 +1,115 @@
+"""Five points of a face, and the map of them that IdentityNet sees."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from lib_instantid.errors import SettingsError
+from lib_instantid.face.faces import Floats, Picture
+from lib_instantid.face.geometry import Points, similarity_transform, transform_points
+from lib_instantid.face.mean_shape import MEAN_SHAPE
+from lib_instantid.units import (
+    KEYPOINT_COLOURS,
+    KEYPOINT_RADIUS,
+    KEYPOINTS,
+    LIMB_BRIGHTNESS,
+    LIMB_HALF_WIDTH,
+    LIMBS,
+)
+
+FARTHEST = 100_000
+"""Pixels from the picture's corner: beyond it nothing is drawn, and OpenCV's whole numbers come to their end."""
+
+
+def check_keypoints(points: npt.ArrayLike, name: str = "keypoints") -> Points:
+    """Five points as an array, float32 or float64 as they came.
+
+    returns: (5, 2) XY. raises SettingsError: another shape, not numbers, not finite, or absurdly far away.
+    """
+    try:
+        array = np.asarray(points)
+        if array.dtype.kind != "f":
+            array = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"{name}: expected five points [x, y], found {points!r:.80}; give ten numbers.") from error
+    if array.shape != (KEYPOINTS, 2):
+        raise SettingsError(
+            f"{name}: expected five points [x, y] (eyes, nose, mouth corners, the viewer's left first), "
+            f"found an array of shape {array.shape}."
+        )
+    if not np.isfinite(array).all() or np.abs(array).max() > FARTHEST:
+        raise SettingsError(f"{name}: every coordinate must be a finite number within ±{FARTHEST}, found {array.tolist()}.")
+    return array
+
+
+def draw_keypoints(points: npt.ArrayLike, width: int, height: int) -> Picture:
+    """Paint the five points as IdentityNet was trained to see them: four sticks to the nose, then five discs.
+
+    points: (5, 2) XY px of the output; eyes, nose, mouth corners, the viewer's left first.
+    width, height: of the output, px.
+    returns: (height, width, 3) uint8 RGB on black.
+    raises SettingsError: see `check_keypoints`.
+    Source: InstantID, gradio_demo/app.py, `draw_kps`; equal to it in every pixel, so its roundings towards zero stay.
+    """
+    found = check_keypoints(points)
+    sticks = black_map(width, height)
+    for start, end in LIMBS:
+        cv2.fillConvexPoly(sticks, _stick(found[[start, end]]), KEYPOINT_COLOURS[start])
+    canvas = (sticks * LIMB_BRIGHTNESS).astype(np.uint8)
+    for (x, y), colour in zip(found, KEYPOINT_COLOURS, strict=True):
+        cv2.circle(canvas, (int(x), int(y)), KEYPOINT_RADIUS, colour, -1)
+    return canvas
+
+
+def _stick(ends: Points) -> npt.NDArray[np.int32]:
+    """(2, 2) XY -> (N, 2) outline of an ellipse as long as the distance between the ends."""
+    x, y = ends[:, 0], ends[:, 1]
+    length = ((x[0] - x[1]) ** 2 + (y[0] - y[1]) ** 2) ** 0.5
+    angle = math.degrees(math.atan2(y[0] - y[1], x[0] - x[1]))
+    centre = (int(np.mean(x)), int(np.mean(y)))
+    outline = cv2.ellipse2Poly(centre, (int(length / 2), LIMB_HALF_WIDTH), int(angle), 0, 360, 1)
+    return np.asarray(outline, dtype=np.int32)
+
+
+def black_map(width: int, height: int) -> Picture:
+    """The map that says nothing of a pose: (height, width, 3) uint8 zeros."""
+    return np.zeros((height, width, 3), dtype=np.uint8)
+
+
+def fractions_to_pixels(fractions: npt.ArrayLike, width: int, height: int) -> Floats:
+    """(5, 2) XY as fractions of width and height -> (5, 2) float32 XY px. raises SettingsError: see
+    `check_keypoints`."""
+    pixels = check_keypoints(fractions).astype(np.float64) * (width, height)
+    return check_keypoints(pixels).astype(np.float32)
+
+
+def pixels_to_fractions(points: npt.ArrayLike, width: int, height: int) -> Floats:
+    """(5, 2) XY px -> (5, 2) float32 XY as fractions of width and height. raises SettingsError: see
+    `check_keypoints`."""
+    return (check_keypoints(points).astype(np.float64) / (width, height)).astype(np.float32)
+
+
+def box_from_keypoints(points: npt.ArrayLike) -> Floats:
+    """The face box that five points imply, for points placed by hand, where no detector has said how large the face is.
+
+    The average face (`MEAN_SHAPE`) is laid over the points by its own eyes, nose and mouth corners; the box is around
+    its 68 landmarks and its forehead. The landmarks end at the brows and a detector's box at the hairline: from the
+    brows to the base of the nose and from there to the chin are equal thirds, and the forehead is the third third.
+
+    points: (5, 2) XY px. returns: (4,) float32 x1 y1 x2 y2 px.
+    raises SettingsError: see `check_keypoints`; the face would be narrower than a pixel.
+    """
+    mean = np.array(MEAN_SHAPE)[:, :2]
+    brows, nose, nose_base = mean[17:27], mean[30], mean[33]
+    five = np.array([mean[36:42].mean(axis=0), mean[42:48].mean(axis=0), nose, mean[48], mean[54]])
+    third = nose_base[1] - brows[:, 1].mean()
+    outline = np.concatenate([mean, brows - (0, third)])
+    placed = transform_points(similarity_transform(five, check_keypoints(points)), outline)
+    box = np.concatenate([placed.min(axis=0), placed.max(axis=0)]).astype(np.float32)
+    if box[2] - box[0] < 1:
+        raise SettingsError("keypoints: all points are at the same place; give the five points of one face.")
+    return box

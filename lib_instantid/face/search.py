@@ -1,0 +1,51 @@
+"""Looking again, differently, where a detector found nothing: SCRFD misses faces that fill the picture.
+
+Known of the detector with five points (SthPhoenix, InsightFace-REST #74). A large face is found in a smaller canvas,
+and one that reaches over the picture's edges when there is black around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from lib_instantid.face.faces import Picture
+from lib_instantid.face.scrfd import Detections, fit
+
+Size = tuple[int, int]
+Detect = Callable[[Picture, Size], Detections]
+
+SIZES = (640, 512, 384, 320, 256, 192)
+"""Canvas sides, one after another; 640 is what the detector was made for and what insightface uses."""
+
+BORDERED_SIZES = (640, 384, 256)
+"""Canvas sides with the picture in the middle, half as wide and high as the canvas."""
+
+
+def search(picture: Picture, detect: Detect, fixed: Size | None = None) -> Detections:
+    """The first attempt that finds a face decides; when none does, the result is empty.
+
+    picture: (H, W, 3) uint8. detect: looks once, on a canvas of a size (width, height).
+    fixed: the only size that the detector takes, or None.
+    """
+    sizes = [fixed] if fixed else [(side, side) for side in SIZES]
+    found = detect(picture, sizes[0])
+    for size in sizes[1:]:
+        if len(found):
+            return found
+        found = detect(picture, size)
+    for size in [fixed] if fixed else [(side, side) for side in BORDERED_SIZES]:
+        if len(found):
+            return found
+        found = _detect_bordered(picture, detect, size)
+    return found
+
+
+def _detect_bordered(picture: Picture, detect: Detect, size: Size) -> Detections:
+    width, height = fit(picture, (size[0] // 2, size[1] // 2))
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    canvas = np.zeros((size[1], size[0], 3), dtype=np.uint8)
+    canvas[top : top + height, left : left + width] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    return detect(canvas, size).moved(left, top, height / picture.shape[0])
