@@ -48,7 +48,7 @@ def test_every_layout_of_the_file_gives_the_same_adapter(
 
 
 def test_each_site_gets_the_layers_of_its_own_number(adapter: Adapter, flat: dict, diffusers_unet: torch.nn.Module) -> None:
-    """Numbers beyond 99 too: sorted as text, 101 comes before 11."""
+    """Numbers of two digits too: sorted as text, 11 comes before 3."""
     tokens = adapter.tokens(EMBEDDING, torch.zeros(512))
     sites = cross_attention_sites(diffusers_unet)
     for site, (key, value) in zip(sites, adapter.keys_values(tokens, sites), strict=True):

@@ -1,0 +1,158 @@
+"""From settings to people: who is meant, and where their heads go."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lib_instantid.errors import IdentityFileError, NoFaceFound, PictureError, SettingsError
+from lib_instantid.face.analyser import FaceAnalyser, open_analyser
+from lib_instantid.face.identity import combine, strangers
+from lib_instantid.face.identity_files import save_identity
+from lib_instantid.face.keypoints import box_from_keypoints
+from lib_instantid.guidance.people import ResolvedPerson, resolve_people
+from lib_instantid.guidance.settings import Person, Settings
+from tests.face.scenes import BLUE, GREEN, squares
+
+OUTPUT = (640, 480)
+ONE = squares(320, 240, [(100, 60, 70)])
+THREE = squares(600, 300, [(30, 40, 70), (250, 60, 110), (480, 100, 80)])
+FIVE = [[0.4, 0.4], [0.6, 0.4], [0.5, 0.5], [0.42, 0.6], [0.58, 0.6]]
+
+
+@pytest.fixture(scope="module")
+def analyser(weights_folder: Path) -> FaceAnalyser:
+    return open_analyser("builtin", weights_folder)  # type: ignore[return-value]
+
+
+def resolve(
+    analyser: FaceAnalyser, *people: dict[str, Any], identities: Path = Path("none"), **settings: Any
+) -> tuple[ResolvedPerson, ...]:
+    given = [Person(**{"photos": [Image.fromarray(ONE)], **person}) for person in people]
+    return resolve_people(Settings(enabled=True, people=given, **settings), OUTPUT, analyser, identities)
+
+
+def picture(array: np.ndarray) -> Image.Image:
+    return Image.fromarray(array)
+
+
+def test_a_photos_face_gives_the_identity_and_the_placement(analyser: FaceAnalyser) -> None:
+    (person,) = resolve(analyser, {})
+    (face,) = analyser.faces(ONE)
+    assert np.array_equal(person.identity.embedding, face.embedding)
+    assert person.placed.keypoints == pytest.approx(face.keypoints * 2)  # 320×240 to 640×480
+    assert person.placed.box == pytest.approx(face.box * 2)
+    assert len(person.reports) == 1
+
+
+@pytest.mark.parametrize(
+    ("which", "left"), [("largest", 250), ("left", 30), ("right", 480), ("center", 250), (3, 480), ("1", 30)]
+)
+def test_the_face_that_is_named_is_taken(analyser: FaceAnalyser, which: str | int, left: int) -> None:
+    (person,) = resolve(analyser, {"photos": [picture(THREE)], "face": which})
+    assert abs(person.photos[0].face.box[0] - left) < 40
+
+
+def test_several_photos_give_the_mean_of_raw_embeddings_and_the_first_places_the_head(analyser: FaceAnalyser) -> None:
+    photos = [ONE, squares(400, 400, [(150, 100, 90)]), squares(300, 500, [(60, 200, 100)])]
+    (person,) = resolve(analyser, {"photos": [picture(photo) for photo in photos]})
+    embeddings = [analyser.faces(photo)[0].embedding for photo in photos]
+    assert person.identity.embedding == pytest.approx(np.mean(embeddings, axis=0), rel=1e-5, abs=1e-6)
+    assert person.placed.keypoints == pytest.approx(analyser.faces(ONE)[0].keypoints * 2)
+
+
+def test_points_by_hand_serve_where_no_detector_finds_the_face(analyser: FaceAnalyser) -> None:
+    grey = np.full((240, 320, 3), 90, np.uint8)
+    with pytest.raises(NoFaceFound, match=r"people\[1\]\.photos\[1\].*320 x 240.*by hand"):
+        resolve(analyser, {"photos": [picture(grey)]})
+    (person,) = resolve(analyser, {"photos": [picture(grey)], "photo_keypoints": [FIVE]})
+    assert person.placed.keypoints == pytest.approx(np.array(FIVE) * OUTPUT, abs=1e-3)
+
+
+def test_points_by_hand_and_detection_mix_photo_by_photo(analyser: FaceAnalyser) -> None:
+    grey = np.full((240, 320, 3), 90, np.uint8)
+    (person,) = resolve(analyser, {"photos": [picture(ONE), picture(grey)], "photo_keypoints": [None, FIVE]})
+    assert [photo.face.score for photo in person.photos][1] == 1.0
+    assert np.array_equal(person.photos[0].face.keypoints, analyser.faces(ONE)[0].keypoints)
+
+
+def test_keypoints_place_the_head_with_the_box_of_an_average_face(analyser: FaceAnalyser) -> None:
+    (person,) = resolve(analyser, {"pose": "keypoints", "keypoints": FIVE})
+    expected = np.array(FIVE) * OUTPUT
+    assert person.placed.keypoints == pytest.approx(expected, abs=1e-3)
+    assert person.placed.box == pytest.approx(box_from_keypoints(expected), abs=1e-2)
+
+
+def test_a_free_head_has_no_points_and_no_box(analyser: FaceAnalyser) -> None:
+    (person,) = resolve(analyser, {"pose": "none"})
+    assert person.placed.keypoints is None
+    assert person.placed.box is None
+
+
+def test_a_pose_picture_places_the_head_by_crop_and_resize(analyser: FaceAnalyser) -> None:
+    wide = squares(900, 300, [(400, 100, 90)])
+    (person,) = resolve(analyser, {"pose": "pose picture", "pose_picture": picture(wide)})
+    face = max(analyser.faces(wide), key=lambda f: f.width)
+    scale = OUTPUT[1] / 300
+    offset = (900 * scale - OUTPUT[0]) / 2
+    assert person.placed.keypoints == pytest.approx(face.keypoints * scale - [offset, 0], abs=1e-2)
+    assert np.array_equal(person.identity.embedding, analyser.faces(ONE)[0].embedding)
+
+
+def test_a_face_at_the_edge_of_a_pose_picture_stays_in_the_output(analyser: FaceAnalyser) -> None:
+    wide = squares(900, 300, [(40, 100, 90)])
+    (person,) = resolve(analyser, {"pose": "pose picture", "pose_picture": picture(wide)})
+    assert person.placed.keypoints is not None
+    assert (person.placed.keypoints >= 0).all()
+    assert (person.placed.keypoints <= OUTPUT).all()
+
+
+def test_people_who_share_a_pose_picture_take_its_faces_from_left_to_right(analyser: FaceAnalyser) -> None:
+    shared = {"pose": "pose picture", "pose_picture": picture(THREE)}
+    people = resolve(analyser, shared, {"pose": "keypoints", "keypoints": FIVE}, shared, shared)
+    lefts = [person.placed.box[0] for i, person in enumerate(people) if i != 1 and person.placed.box is not None]
+    assert lefts == sorted(lefts)
+    assert len(set(lefts)) == 3
+
+
+def test_a_saved_identity_needs_no_photo(analyser: FaceAnalyser, tmp_path: Path) -> None:
+    save_identity(combine(analyser.faces(ONE), name="Ada"), tmp_path)
+    (person,) = resolve(analyser, {"photos": [], "identity": "Ada", "pose": "none"}, identities=tmp_path)
+    assert np.array_equal(person.identity.embedding, analyser.faces(ONE)[0].embedding)
+    assert person.photos == ()
+    with pytest.raises(IdentityFileError, match="Grace"):
+        resolve(analyser, {"photos": [], "identity": "Grace", "pose": "none"}, identities=tmp_path)
+
+
+def test_a_region_is_stretched_to_the_output(analyser: FaceAnalyser) -> None:
+    mask = np.zeros((60, 80), np.uint8)
+    mask[:, :40] = 255
+    (person,) = resolve(analyser, {"region": Image.fromarray(mask)}, face_region="mask")
+    region = person.placed.region
+    assert region is not None
+    assert region.shape == (480, 640)
+    assert region[:, :310].min() == 1
+    assert region[:, 330:].max() == 0
+
+
+def test_photos_of_someone_else_and_small_faces_are_reported(analyser: FaceAnalyser) -> None:
+    photos = [picture(squares(200, 200, [(80, 80, 8)], GREEN)), picture(squares(200, 200, [(80, 80, 4)], BLUE))]
+    (person,) = resolve(analyser, {"photos": photos})
+    assert strangers([photo.face.embedding for photo in person.photos]) == [0, 1]
+    small = [advice for advice in person.advice if re.search(r"photos\[\d\].* px wide; use at least 112", advice)]
+    other = [advice for advice in person.advice if "someone else" in advice]
+    assert len(small) == len(other) == 2
+
+
+def test_errors_name_the_person_and_the_photo(analyser: FaceAnalyser, tmp_path: Path) -> None:
+    with pytest.raises(PictureError, match=r"people\[2\]\.photos\[2\]"):
+        resolve(analyser, {}, {"photos": [picture(ONE), tmp_path / "missing.jpg"]})
+    with pytest.raises(NoFaceFound, match=r"people\[1\]\.pose_picture"):
+        resolve(analyser, {"pose": "pose picture", "pose_picture": picture(ONE * 0)})
+    with pytest.raises(SettingsError, match=r"people\[1\]\.region.*black"):
+        resolve(analyser, {"region": picture(ONE * 0)}, face_region="mask")
