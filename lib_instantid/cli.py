@@ -15,8 +15,8 @@ COMMANDS = (generate, faces, identity, models, demo)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status: 0, 1 after an error that was explained, 130 after an interrupt."""
-    args = _parser().parse_args(arguments)
     try:
+        args = _parser().parse_args(arguments)
         args.run(args)
     except InstantIDError as error:
         print(f"error: {error}", file=sys.stderr)

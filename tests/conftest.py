@@ -22,7 +22,7 @@ from lib_instantid.nets.adapter import Adapter, load_adapter
 from lib_instantid.nets.identitynet import IdentityNet, load_identitynet
 from tests.ldm_unet import ldm_unet_like, ldm_vector
 
-SMALL = Size(channels=(32, 64, 128), depths=(1, 1, 2), text=(32, 32), time_id=8, resampler=64)
+SMALL = Size(channels=(32, 64, 128), depths=(1, 1, 2), text=(32, 48), time_id=8, resampler=64)
 WIDTH, HEIGHT = 128, 96
 KEYPOINTS = np.array([[40.0, 35.0], [70.0, 33.0], [56.0, 50.0], [44.0, 63.0], [68.0, 61.0]])
 BOX = np.array([30.0, 18.0, 82.0, 80.0])

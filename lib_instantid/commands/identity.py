@@ -14,8 +14,8 @@ from lib_instantid.commands.options import (
 from lib_instantid.errors import SettingsError
 from lib_instantid.face.identity import combine
 from lib_instantid.face.identity_files import check_name, delete_identity, list_identities, load_identity, save_identity
+from lib_instantid.face.photos import faces_of_photos
 from lib_instantid.face.report import report, stranger_advice
-from lib_instantid.guidance.people import faces_of_photos
 
 
 def add_parser(commands: Subparsers) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,31 +10,18 @@ import numpy as np
 
 from lib_instantid.errors import SettingsError
 from lib_instantid.face.analyser import Analyser
-from lib_instantid.face.choose import choose
-from lib_instantid.face.faces import Face
 from lib_instantid.face.geometry import crop_and_resize
 from lib_instantid.face.identity import Identity, combine
 from lib_instantid.face.identity_files import load_identity
 from lib_instantid.face.keypoints import box_from_keypoints, fractions_to_pixels
-from lib_instantid.face.picture import read_mask, read_picture
+from lib_instantid.face.photos import PhotoFace, faces_of_photos
+from lib_instantid.face.picture import read_mask
 from lib_instantid.face.report import PhotoReport, report, stranger_advice
 from lib_instantid.guidance.guidance import PlacedPerson
-from lib_instantid.guidance.settings import Keypoints, Picture, Settings
+from lib_instantid.guidance.settings import Picture, Settings
 
 Size = tuple[int, int]
 """Width and height in pixels."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PhotoFace:
-    """The face that is meant in one photo. picture: (H, W, 3) uint8 RGB."""
-
-    picture: np.ndarray
-    face: Face
-
-    @property
-    def size(self) -> Size:
-        return self.picture.shape[1], self.picture.shape[0]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,27 +41,6 @@ def resolve_people(settings: Settings, size: Size, analyser: Analyser, identitie
     Raises PictureError, NoFaceFound, IdentityFileError or SettingsError, naming the person and the field.
     """
     return tuple(_resolve(settings, number, size, analyser, identities) for number in range(1, len(settings.people) + 1))
-
-
-def faces_of_photos(
-    photos: Sequence[Picture],
-    analyser: Analyser,
-    which: str | int = "largest",
-    by_hand: Sequence[Keypoints | None] = (),
-    field: str = "photos",
-) -> tuple[PhotoFace, ...]:
-    """The face that is meant in each photo: detected and chosen, or at five points placed by hand (fractions)."""
-    points = [*by_hand, *[None] * (len(photos) - len(by_hand))]
-    numbered = enumerate(zip(photos, points, strict=True), 1)
-    return tuple(_photo_face(photo, analyser, which, at, f"{field}[{i}]") for i, (photo, at) in numbered)
-
-
-def _photo_face(photo: Picture, analyser: Analyser, which: str | int, points: Keypoints | None, field: str) -> PhotoFace:
-    picture = read_picture(photo, field)
-    size = picture.shape[1], picture.shape[0]
-    if points is not None:
-        return PhotoFace(picture=picture, face=analyser.face_at(picture, fractions_to_pixels(points, *size)))
-    return PhotoFace(picture=picture, face=choose(analyser.faces(picture), which, size=size, name=field))
 
 
 def _resolve(settings: Settings, number: int, size: Size, analyser: Analyser, identities: Path) -> ResolvedPerson:

@@ -147,6 +147,6 @@ OTHER_KINDS: tuple[tuple[str, Callable[[Tensors], bool]], ...] = (
     ("a PuLID adapter", _has("id_adapter", "pulid")),
     ("a LoRA", lambda tensors: any("lora" in name for name in tensors)),
     ("a UNet", _has("output_blocks.", "up_blocks.")),
-    ("a text encoder", _has("text_model.")),
+    ("a text encoder", _has("text_model.", "embeddings.")),
     ("a VAE", _has("decoder.", "first_stage_model.")),
 )

@@ -1,0 +1,52 @@
+"""From photos to the faces that are meant in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy.typing as npt
+
+from lib_instantid.face.analyser import Analyser
+from lib_instantid.face.choose import choose
+from lib_instantid.face.faces import Face, Picture
+from lib_instantid.face.keypoints import fractions_to_pixels
+from lib_instantid.face.picture import Source, read_picture
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PhotoFace:
+    """The face that is meant in one photo. picture: (H, W, 3) uint8 RGB."""
+
+    picture: Picture
+    face: Face
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.picture.shape[1], self.picture.shape[0]
+
+
+def faces_of_photos(
+    photos: Sequence[Source],
+    analyser: Analyser,
+    which: str | int = "largest",
+    by_hand: Sequence[npt.ArrayLike | None] = (),
+    field: str = "photos",
+) -> tuple[PhotoFace, ...]:
+    """The face that is meant in each photo: detected and chosen, or at five points placed by hand.
+
+    by_hand: for each photo None, or (5, 2) XY as fractions of its width and height; may be shorter than `photos`.
+    field: what errors speak of. raises PictureError, NoFaceFound, SettingsError.
+    """
+    points = [*by_hand, *[None] * (len(photos) - len(by_hand))]
+    numbered = enumerate(zip(photos, points, strict=True), 1)
+    return tuple(_photo_face(photo, analyser, which, at, f"{field}[{i}]") for i, (photo, at) in numbered)
+
+
+def _photo_face(photo: Source, analyser: Analyser, which: str | int, points: npt.ArrayLike | None, field: str) -> PhotoFace:
+    picture = read_picture(photo, field)
+    size = picture.shape[1], picture.shape[0]
+    if points is not None:
+        return PhotoFace(picture=picture, face=analyser.face_at(picture, fractions_to_pixels(points, *size)))
+    return PhotoFace(picture=picture, face=choose(analyser.faces(picture), which, size=size, name=field))

@@ -1,0 +1,128 @@
+"""The embedded host beyond agreement with diffusers: what it adds, and what it leaves alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lib_instantid.errors import DownloadError, NoFaceFound
+from lib_instantid.face.identity import cosine
+from lib_instantid.guidance.settings import Person, Settings
+from lib_instantid.hosts.embedded.checkpoint import load_pipeline
+from lib_instantid.hosts.embedded.host import EmbeddedHost
+from lib_instantid.hosts.embedded.job import Job, Picture, Result
+from lib_instantid.hosts.embedded.record import record, save_pictures
+from tests.face.scenes import squares
+from tests.hosts.single_file import write_single_file
+
+PHOTO = Image.fromarray(squares(300, 200, [(90, 60, 70)]))
+GIVEN = {"prompt": "a person", "width": 128, "height": 96, "steps": 3, "seed": 5}
+
+
+def job(person: dict[str, Any] | None = None, **changes: Any) -> Job:
+    own = {name: changes.pop(name) for name in list(changes) if name in Settings.__dataclass_fields__}
+    people = [Person(**{"photos": [PHOTO], **(person or {})})]
+    return Job(**{**GIVEN, **changes}, settings=Settings(**{"enabled": True, "people": people, **own}))
+
+
+def arrays(result: Result) -> list[np.ndarray]:
+    return [np.asarray(picture.image) for picture in result.pictures]
+
+
+def plain(host: EmbeddedHost, seed: int = 5) -> np.ndarray:
+    images = host.pipeline(
+        "a person",
+        negative_prompt="",
+        width=128,
+        height=96,
+        num_inference_steps=3,
+        generator=torch.Generator().manual_seed(seed),
+    ).images
+    return np.asarray(images[0])
+
+
+def test_disabled_it_is_the_plain_pipeline(host: EmbeddedHost) -> None:
+    assert np.array_equal(arrays(host.generate(Job(**GIVEN)))[0], plain(host))
+
+
+def test_the_pipeline_is_the_same_before_and_after_a_generation_and_after_one_that_failed(host: EmbeddedHost) -> None:
+    before = plain(host)
+    first = arrays(host.generate(job()))[0]
+    assert not np.array_equal(first, before)
+    with pytest.raises(NoFaceFound):
+        host.generate(job({"photos": [Image.fromarray(squares(200, 200, []))]}))
+    assert np.array_equal(plain(host), before)
+    assert np.array_equal(arrays(host.generate(job()))[0], first)
+
+
+def test_each_picture_of_a_batch_is_that_of_its_own_seed(host: EmbeddedHost) -> None:
+    batch = host.generate(job(batch_size=3))
+    assert [picture.seed for picture in batch.pictures] == [5, 6, 7]
+    alone = arrays(host.generate(job(seed=6)))[0].astype(float)
+    assert np.abs(arrays(batch)[1] - alone).mean() < 0.5
+
+
+def test_best_of_makes_candidates_and_orders_them_by_likeness(host: EmbeddedHost) -> None:
+    result = host.generate(job(best_of=3))
+    assert sorted(picture.seed for picture in result.pictures) == [5, 6, 7]
+    likeness = [picture.likeness for picture in result.pictures]
+    assert likeness == sorted(likeness, reverse=True)
+    assert "similarity" in result.timings
+
+
+def test_similarity_is_the_cosine_of_the_pictures_face_and_no_face_is_a_value(host: EmbeddedHost) -> None:
+    result = host.generate(job())
+    (person,) = result.people
+    other = squares(400, 300, [(20, 40, 60), (200, 80, 110)])
+    measured = host._measured(Picture(image=Image.fromarray(other), seed=0), result.people)
+    expected = max(cosine(face.embedding, person.identity.embedding) for face in host.analyser.faces(other))
+    assert measured.similarity == (pytest.approx(expected),)
+    faceless = host._measured(Picture(image=Image.fromarray(other * 0), seed=0), result.people)
+    assert faceless.similarity == (None,)
+    assert faceless.likeness < measured.likeness
+
+
+def test_two_people_are_in_one_picture(host: EmbeddedHost) -> None:
+    group = Image.fromarray(squares(300, 200, [(20, 60, 60), (200, 60, 60)]))
+    pose = {"pose": "pose picture", "pose_picture": group}
+    one, two = Person(photos=[PHOTO], **pose), Person(photos=[PHOTO], **pose)  # type: ignore[arg-type]
+    result = host.generate(job(people=[one, two]))
+    left, right = (np.flatnonzero(points.any(axis=(0, 2))) for points in result.keypoint_maps)
+    assert left.max() < right.min()
+
+
+def test_the_record_and_the_png_hold_settings_but_no_biometric_data(host: EmbeddedHost, tmp_path: Path) -> None:
+    given = job(report_similarity=True, best_of=2)
+    result = host.generate(given)
+    paths = save_pictures(tmp_path / "new" / "a.png", record(given, result), result)
+    assert [path.name for path in paths] == ["a.png", "a-2.png"]
+    text = Image.open(paths[0]).text["instantid"]  # type: ignore[union-attr]
+    assert '"adapter_strength": 0.8' in text
+    assert '"similarity": [' in text
+    embedding = result.people[0].identity.embedding
+    assert not any(f"{value:.4f}" in text for value in embedding[:50])
+
+
+def test_a_single_file_checkpoint_is_the_folder_it_was_made_of(
+    weights_folder: Path, host: EmbeddedHost, tmp_path: Path
+) -> None:
+    write_single_file(weights_folder / "checkpoint", tmp_path / "model.safetensors")
+    pipeline = load_pipeline(tmp_path / "model.safetensors", torch.float32, str(weights_folder / "checkpoint"))
+    pipeline.set_progress_bar_config(disable=True)
+    single = EmbeddedHost(pipeline, host.adapter, host.identitynet, host.analyser, host.identities)
+    assert np.abs(arrays(single.generate(job()))[0] - arrays(host.generate(job()))[0].astype(float)).max() <= 1
+
+
+def test_a_single_file_without_its_configurations_says_what_to_do(
+    weights_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    write_single_file(weights_folder / "checkpoint", tmp_path / "model.safetensors")
+    with pytest.raises(DownloadError, match="--checkpoint-config"):
+        load_pipeline(tmp_path / "model.safetensors", torch.float32)
