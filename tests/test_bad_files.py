@@ -178,7 +178,7 @@ BAD: dict[str, Bad] = {
     "adapter with a wrong shape": (
         adapter_with(lambda t: squeezed(t, "image_proj.norm_out.bias")),
         errors.BadModelFile,
-        ("of another shape: image_proj.norm_out.bias is (63,) instead of (64,)",),
+        ("of another shape: image_proj.norm_out.bias is (79,) instead of (80,)",),
     ),
     # IdentityNet
     "no IdentityNet": (lambda _, f: load_identitynet(f / "ControlNetModel"), errors.MissingModelFile, ("ControlNetModel",)),

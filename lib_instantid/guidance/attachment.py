@@ -14,7 +14,7 @@ from lib_instantid.guidance.guidance import Guidance
 from lib_instantid.guidance.sampling import RowsOf, SamplingPass
 from lib_instantid.guidance.schedule import Step
 from lib_instantid.guidance.unets import UNetFamily, family_of
-from lib_instantid.nets.sites import cross_attention_sites
+from lib_instantid.nets.sites import Site, cross_attention_sites
 
 
 class Attachment:
@@ -42,20 +42,26 @@ def attach(unet: nn.Module, guidance: Guidance, *, rows_of: RowsOf, step: Callab
     family = family_of(unet)
     sites = cross_attention_sites(unet)
     guidance.adapter.check_fits(sites, unet)
-    _check_identitynet(guidance, unet, family)
+    check_identitynet(guidance, unet)
     sampling = SamplingPass(guidance, sites, rows_of, step)
     with ExitStack() as undo:
         undo.callback(sampling.end)
         undo.callback(unet.register_forward_pre_hook(_before_call(sampling, family), with_kwargs=True).remove)
         undo.callback(unet.register_forward_hook(_after_call(sampling)).remove)
         family.hook_residuals(unet, lambda: sampling.residuals, undo)
-        for index, site in enumerate(sites):
-            _hook_attention(site.module, index, sampling, undo)
+        hook_attention(sites, sampling, undo)
         return Attachment(undo.pop_all())
 
 
-def _check_identitynet(guidance: Guidance, unet: nn.Module, family: type[UNetFamily]) -> None:
-    shape, width = guidance.identitynet.shape, family.stem_width(unet)
+def hook_attention(sites: tuple[Site, ...], sampling: SamplingPass, undo: ExitStack) -> None:
+    """Add the faces' attention to the text's at every site, until `undo` is closed."""
+    for index, site in enumerate(sites):
+        _hook_site(site.module, index, sampling, undo)
+
+
+def check_identitynet(guidance: Guidance, unet: nn.Module) -> None:
+    """Raise UnsupportedModel unless IdentityNet's residuals fit this UNet's skip connections."""
+    shape, width = guidance.identitynet.shape, family_of(unet).stem_width(unet)
     if shape.channels[0] != width:
         raise UnsupportedModel(
             f"This checkpoint's UNet starts with {width} channels, IdentityNet with {shape.channels[0]}; they must be equal. "
@@ -80,7 +86,7 @@ def _after_call(sampling: SamplingPass) -> Callable[..., None]:
     return hook
 
 
-def _hook_attention(attention: nn.Module, index: int, sampling: SamplingPass, undo: ExitStack) -> None:
+def _hook_site(attention: nn.Module, index: int, sampling: SamplingPass, undo: ExitStack) -> None:
     """Add the face's attention to the text's: same query, before the output projection.
 
     Every attention implementation of the hosts calls `to_q` and passes through `to_out[0]`.

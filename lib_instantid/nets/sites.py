@@ -30,7 +30,7 @@ class Site:
 
     @property
     def width(self) -> int:
-        return int(self.module.to_k.weight.shape[0])  # type: ignore[union-attr, index]
+        return int(self.module.to_k.out_features)  # type: ignore[union-attr, arg-type]  # quantised weights have other shapes
 
     @property
     def heads(self) -> int:
@@ -50,7 +50,7 @@ def describe_unet(unet: nn.Module, sites: tuple[Site, ...]) -> str:
     """The UNet in words, for the error that refuses it."""
     if not sites:
         return f"{type(unet).__name__} without cross-attention (not a Stable Diffusion UNet, or compiled to one piece)"
-    context = int(sites[0].module.to_k.weight.shape[1])  # type: ignore[union-attr, index]
+    context = int(sites[0].module.to_k.in_features)  # type: ignore[union-attr, arg-type]
     family = {768: "SD1.5's", 1024: "SD2's", 1280: "the SDXL refiner's"}.get(context, "an unknown model's")
     if context == 2048:
         family = "an SDXL of another shape (such as SSD-1B)"

@@ -66,6 +66,7 @@ class Payload:
         return Path.touch, (self.mark,)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("write", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
 def test_code_in_a_pickle_is_refused_and_does_not_run(tmp_path: Path, write: object) -> None:
     mark = tmp_path / "code-ran"
