@@ -161,5 +161,5 @@ def open_host(args: argparse.Namespace) -> EmbeddedHost:
     identitynet = load_identitynet(args.identitynet or args.models_dir / "ControlNetModel")
     analyser = analyser_of(args)
     pipeline = load_pipeline(args.checkpoint, dtype, args.checkpoint_config).to(device)
-    adapter.ip_adapter.to(dtype)  # the resampler stays as it is: it runs once, and its tokens feed everything
-    return EmbeddedHost(pipeline, adapter.to(device), identitynet.to(device, dtype), analyser, args.identities)
+    adapter.to(device).ip_adapter.to(dtype)
+    return EmbeddedHost(pipeline, adapter, identitynet.to(device, dtype), analyser, args.identities)

@@ -72,7 +72,10 @@ class Adapter(nn.Module):
 
 
 def load_adapter(path: Path) -> Adapter:
-    """Read `ip-adapter.bin` or a conversion of it, by content. Raises MissingModelFile or BadModelFile."""
+    """Read `ip-adapter.bin` or a conversion of it, by content. The layers keep the file's dtype.
+
+    Raises MissingModelFile or BadModelFile.
+    """
     weights = read_weights(path)
     expect(weights, Kind.ADAPTER, "adapter")
     try:
@@ -81,4 +84,6 @@ def load_adapter(path: Path) -> Adapter:
     except (LookupError, ValueError) as error:
         raise BadModelFile(f"adapter {path}: not a complete InstantID adapter ({error}). Fetch the file again.") from error
     load_strictly(adapter, weights, weights.tensors, "InstantID adapter")
+    # The resampler runs once per person, its tokens feed everything, and old torch has no float16 on the CPU.
+    adapter.image_proj.float()
     return adapter

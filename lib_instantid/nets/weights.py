@@ -134,7 +134,8 @@ def _read_safetensors(path: Path, outline: bool) -> Weights:
 def _load_torch(path: Path) -> object:
     """The content of a torch file, with `weights_only`: only tensors and plain containers come out of it."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        # A1111 puts its own check in the place of `torch.load`, which refuses files of newer torch versions.
+        return torch.serialization.load(str(path), map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL (\S+)", str(error))
         what = named[1] if named else "it is damaged or names code"

@@ -85,3 +85,10 @@ def test_a_folder_is_read_by_its_one_weight_file(tmp_path: Path) -> None:
         read_weights(tmp_path)
     save_file({"a": torch.ones(1)}, tmp_path / "diffusion_pytorch_model.safetensors")
     assert read_weights(tmp_path).path.name == "diffusion_pytorch_model.safetensors"
+
+
+def test_a_half_precision_file_keeps_its_layers_and_computes_its_tokens_in_float32(flat: dict, tmp_path: Path) -> None:
+    save_file({name: tensor.half() for name, tensor in flat.items()}, tmp_path / "half.safetensors")
+    adapter = load_adapter(tmp_path / "half.safetensors")
+    assert {p.dtype for p in adapter.ip_adapter.parameters()} == {torch.float16}
+    assert adapter.tokens(EMBEDDING, torch.zeros(512)).dtype == torch.float32

@@ -1,0 +1,88 @@
+"""InstantID on the model objects of AUTOMATIC1111's WebUI 1.10."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from modules import devices, paths, sd_unet, shared
+from torch import nn
+
+from lib_instantid.errors import UnsupportedModel
+from lib_instantid.guidance.attachment import attach
+from lib_instantid.guidance.guidance import Guidance
+from lib_instantid.guidance.sampling import Rows
+from lib_instantid.guidance.schedule import Step
+from lib_instantid.guidance.unets import Call
+from lib_instantid.hosts.webui_host import Comment, raise_once, step_of
+
+
+class A1111Host:
+    """See `WebuiHost`. Rows come conditional first, in one call or several, in the order that `on_cfg_denoiser` sees."""
+
+    def __init__(self) -> None:
+        self._undo = ExitStack()
+        self._attached: nn.Module | None = None
+        self._guidance: Guidance | None = None
+        self._comment: Comment = lambda _: None
+        self._conditional = 0
+        self._offset = 0
+        self._step = Step(index=0, total=1)
+
+    def model_folders(self) -> Sequence[Path]:
+        models, extension = Path(paths.models_path), Path(paths.extensions_dir) / "sd-webui-controlnet"
+        own = [models / name for name in ("ControlNet", "instantid", "ipadapter", "insightface")]
+        return [*own, extension / "models", extension / "annotator" / "downloads" / "insightface"]
+
+    def device_and_dtype(self) -> tuple[torch.device, torch.dtype]:
+        return devices.device, devices.dtype_unet
+
+    def check_model(self) -> None:
+        if sd_unet.current_unet is not None:
+            raise UnsupportedModel(
+                f'The UNet "{sd_unet.current_unet.option.label}" is active, which runs no blocks that InstantID could act in. '
+                'Choose SD Unet "None" in the settings, or turn InstantID off.'
+            )
+
+    def attach(self, guidance: Guidance, comment: Comment) -> None:
+        self.detach()
+        self.check_model()
+        unet = self._unet()
+        self._undo.callback(attach(unet, guidance, rows_of=self._rows_of, step=lambda: self._step).detach)
+        self._attached, self._guidance, self._comment = unet, guidance, comment
+
+    def refuse(self, error: Exception) -> None:
+        self.detach()
+        self._undo.callback(raise_once(self._unet(), error).remove)
+
+    def detach(self) -> None:
+        self._undo.close()
+        self._attached = self._guidance = None
+
+    def on_cfg_denoiser(self, params: Any) -> None:
+        if self._guidance is None:
+            return
+        self._conditional, self._offset = params.text_cond.shape[0], 0
+        self._step = step_of(params.denoiser)
+        if self._unet() is not self._attached:
+            self._follow_model(self._guidance)
+
+    def _follow_model(self, guidance: Guidance) -> None:
+        """A refiner of another shape has replaced the UNet, and the hooks went with the old one."""
+        comment = self._comment
+        try:
+            self.attach(guidance, comment)
+        except UnsupportedModel as error:
+            self._attached, self._guidance = self._unet(), None
+            comment(f"InstantID is left out from here on: {error}")
+
+    def _rows_of(self, call: Call) -> Rows:
+        first, self._offset = self._offset, self._offset + len(call.x)
+        return tuple(row < self._conditional for row in range(first, self._offset))
+
+    @staticmethod
+    def _unet() -> nn.Module:
+        return shared.sd_model.model.diffusion_model

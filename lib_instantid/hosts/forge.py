@@ -1,0 +1,160 @@
+"""InstantID on the model objects of Forge: IdentityNet is a ControlNet unit, the adapter acts by hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from backend import memory_management
+from backend.patcher.base import ModelPatcher
+from backend.patcher.controlnet import ControlBase
+from modules import paths, shared
+from modules_forge import shared as forge_shared
+from torch import Tensor, nn
+
+from lib_instantid.errors import UnsupportedModel
+from lib_instantid.guidance.attachment import check_identitynet, hook_attention
+from lib_instantid.guidance.guidance import Guidance
+from lib_instantid.guidance.sampling import Rows, SamplingPass
+from lib_instantid.guidance.schedule import Step
+from lib_instantid.guidance.unets import Call
+from lib_instantid.hosts.webui_host import Comment, raise_once, step_of
+from lib_instantid.nets.sites import cross_attention_sites
+
+CONDITIONAL = 0
+"""Forge's mark of a conditional chunk in `cond_or_uncond`."""
+
+
+class IdentityNetUnit(ControlBase):  # type: ignore[misc]
+    """A link in Forge's chain of ControlNets. The others keep their text context: theirs is passed on untouched."""
+
+    def __init__(self, sampling: SamplingPass, patcher: Any) -> None:
+        super().__init__()
+        self.sampling, self.patcher = sampling, patcher
+        self.predictor: Any = None
+
+    def pre_run(self, model: Any, percent_to_timestep_function: Any) -> None:
+        self.predictor = model.predictor
+        super().pre_run(model, percent_to_timestep_function)
+
+    def get_models(self) -> list[Any]:
+        return [*super().get_models(), self.patcher]
+
+    def get_control(self, x_noisy: Tensor, t: Tensor, cond: dict[str, Any], batched_number: int) -> Any:
+        """Residuals of this UNet call, merged with those of the units before it."""
+        previous = self.previous_controlnet
+        others = None if previous is None else previous.get_control(x_noisy, t, cond, batched_number)
+        if cond.get("y") is None:
+            raise UnsupportedModel("This checkpoint gives its UNet no vector y; InstantID needs an SDXL checkpoint.")
+        self.sampling.begin(
+            Call(x=self.predictor.calculate_input(t, x_noisy), timestep=self.predictor.timestep(t).float(), vector=cond["y"])
+        )
+        residuals = self.sampling.residuals
+        if residuals is None:
+            return others
+        return self.control_merge(None, [*residuals.down, residuals.middle], others, x_noisy.dtype)
+
+    def rows(self, count: int) -> Rows:
+        """Forge names a role for each chunk of the batch."""
+        roles = self.transformer_options["cond_or_uncond"]
+        return tuple(role == CONDITIONAL for role in roles for _ in range(count // len(roles)))
+
+    def copy(self) -> IdentityNetUnit:
+        unit = IdentityNetUnit(self.sampling, self.patcher)
+        self.copy_to(unit)
+        return unit
+
+
+class ForgeHost:
+    """See `WebuiHost`."""
+
+    def __init__(self) -> None:
+        self._undo = ExitStack()
+        self._attached: nn.Module | None = None
+        self._guidance: Guidance | None = None
+        self._comment: Comment = lambda _: None
+        self._step = Step(index=0, total=1)
+        self._net_patcher: Any = None
+
+    def model_folders(self) -> Sequence[Path]:
+        models = Path(paths.models_path)
+        own = [models / name for name in ("ControlNet", "instantid", "ipadapter", "insightface")]
+        return list(dict.fromkeys([*own, Path(forge_shared.controlnet_dir)]))
+
+    def device_and_dtype(self) -> tuple[torch.device, torch.dtype]:
+        return memory_management.get_torch_device(), self._patcher().model.computation_dtype
+
+    def check_model(self) -> None:
+        """Every model of Forge has an object to attach to; whether it fits shows when attaching."""
+
+    def attach(self, guidance: Guidance, comment: Comment) -> None:
+        self.detach()
+        unet = self._unet()
+        sites = cross_attention_sites(unet)
+        guidance.adapter.check_fits(sites, unet)
+        check_identitynet(guidance, unet)
+        sampling = SamplingPass(guidance, sites, lambda call: unit.rows(len(call.x)), lambda: self._step)
+        unit = IdentityNetUnit(sampling, self._identitynet_patcher(guidance.identitynet))
+        with ExitStack() as undo:
+            undo.callback(sampling.end)
+            hook_attention(sites, sampling, undo)
+            self._patch(unit, undo)
+            self._undo = undo.pop_all()
+        self._attached, self._guidance, self._comment = unet, guidance, comment
+
+    def _patch(self, unit: IdentityNetUnit, undo: ExitStack) -> None:
+        objects = shared.sd_model.forge_objects
+        original = objects.unet
+        patched = original.clone()
+        patched.add_patched_controlnet(unit)
+        objects.unet = patched
+
+        def restore() -> None:
+            if objects.unet is patched:
+                objects.unet = original
+
+        undo.callback(restore)
+
+    def refuse(self, error: Exception) -> None:
+        self.detach()
+        self._undo.callback(raise_once(self._unet(), error).remove)
+
+    def detach(self) -> None:
+        self._undo.close()
+        self._attached = self._guidance = None
+
+    def on_cfg_denoiser(self, params: Any) -> None:
+        if self._guidance is None:
+            return
+        self._step = step_of(params.denoiser)
+        if self._unet() is not self._attached:
+            self._follow_model(self._guidance, params.x)
+
+    def _follow_model(self, guidance: Guidance, x: Tensor) -> None:
+        """A refiner has replaced the UNet in the middle of sampling, after Forge had prepared it."""
+        from backend.sampling.sampling_function import sampling_prepare
+
+        comment = self._comment
+        try:
+            self.attach(guidance, comment)
+            sampling_prepare(self._patcher(), x)
+        except UnsupportedModel as error:
+            self._attached, self._guidance = self._unet(), None
+            comment(f"InstantID is left out from here on: {error}")
+
+    @staticmethod
+    def _patcher() -> Any:
+        return shared.sd_model.forge_objects.unet
+
+    def _unet(self) -> nn.Module:
+        return self._patcher().model.diffusion_model
+
+    def _identitynet_patcher(self, net: nn.Module) -> Any:
+        """Forge's handle for loading IdentityNet to the GPU, one for as long as the network is the same."""
+        if self._net_patcher is None or self._net_patcher.model is not net:
+            devices = memory_management.get_torch_device(), memory_management.unet_offload_device()
+            self._net_patcher = ModelPatcher(net, load_device=devices[0], offload_device=devices[1])
+        return self._net_patcher

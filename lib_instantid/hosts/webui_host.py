@@ -1,0 +1,64 @@
+"""What a WebUI's model objects are asked for. A1111 and Forge each answer in their own way; the script knows only this."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+import torch
+from torch import nn
+
+from lib_instantid.guidance.guidance import Guidance
+from lib_instantid.guidance.schedule import Step
+
+Comment = Callable[[str], None]
+"""Shows a sentence with the result."""
+
+
+class WebuiHost(Protocol):
+    """Owns at most one attachment: sampling is never nested, and a detour ends before the next sampling starts."""
+
+    def model_folders(self) -> Sequence[Path]:
+        """Folders in which the WebUI's users keep models."""
+        ...
+
+    def device_and_dtype(self) -> tuple[torch.device, torch.dtype]:
+        """Where the UNet computes, and in what."""
+        ...
+
+    def check_model(self) -> None:
+        """Raise UnsupportedModel where nothing can be attached to the loaded model."""
+        ...
+
+    def attach(self, guidance: Guidance, comment: Comment) -> None:
+        """Attach until `detach`; `comment` is told if a model that is swapped in later is left out."""
+        ...
+
+    def refuse(self, error: Exception) -> None:
+        """Let the next UNet call raise this error: the WebUI swallows what a script raises, but not what sampling raises."""
+        ...
+
+    def detach(self) -> None:
+        """Remove everything; more than once is once."""
+        ...
+
+    def on_cfg_denoiser(self, params: Any) -> None:
+        """The WebUI's callback at each step: rows, progress and model of the UNet calls to come."""
+        ...
+
+
+def step_of(denoiser: Any) -> Step:
+    """The WebUI counts calls for samplers of second order, and a few samplers run over their end."""
+    return Step(index=min(denoiser.step, denoiser.total_steps - 1), total=denoiser.total_steps)
+
+
+def raise_once(unet: nn.Module, error: Exception) -> Any:
+    """A handle of a hook that raises at the next call and is gone by then."""
+
+    def hook(*_: Any) -> NoReturn:
+        handle.remove()
+        raise error
+
+    handle = unet.register_forward_pre_hook(hook)
+    return handle

@@ -1,0 +1,121 @@
+"""The networks and the face analyser of a running WebUI: found by content, loaded once, moved where they are needed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy.typing as npt
+import torch
+
+from lib_instantid.errors import MissingModelFile
+from lib_instantid.face.analyser import Analyser, open_analyser
+from lib_instantid.face.faces import Face, Picture
+from lib_instantid.hosts.model_files import FoundModel, Role, find_models
+from lib_instantid.nets.adapter import Adapter, load_adapter
+from lib_instantid.nets.identitynet import IdentityNet, load_identitynet
+
+REMEMBERED_PICTURES = 32
+"""A face takes 2 kB; analysing its photo, a third of a second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    adapter: Path
+    identitynet: Path
+    face_models: Path
+
+
+class Engine:
+    """Owns what is loaded. Nothing is read before the first use.
+
+    folders: asked at each search, since a person may change them while the WebUI runs.
+    """
+
+    def __init__(self, folders: Callable[[], Sequence[Path]]) -> None:
+        self._folders = folders
+        self._files: Files | None = None
+        self._adapter: Adapter | None = None
+        self._identitynet: IdentityNet | None = None
+        self._analyser: Analyser | None = None
+
+    @property
+    def adapter(self) -> Adapter:
+        if self._adapter is None:
+            self._adapter = load_adapter(self._found().adapter)
+        return self._adapter
+
+    @property
+    def identitynet(self) -> IdentityNet:
+        if self._identitynet is None:
+            self._identitynet = load_identitynet(self._found().identitynet)
+        return self._identitynet
+
+    @property
+    def analyser(self) -> Analyser:
+        if self._analyser is None:
+            self._analyser = RememberingAnalyser(open_analyser("builtin", self._found().face_models))
+        return self._analyser
+
+    def place(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Bring the networks to where sampling will need them."""
+        self.adapter.to(device).ip_adapter.to(dtype)
+        self.identitynet.to(device, dtype)
+
+    def rest(self) -> None:
+        """Between generations the networks wait in the CPU's memory."""
+        for net in (self._adapter, self._identitynet):
+            if net is not None:
+                net.to("cpu")
+
+    def unload(self) -> None:
+        """Forget everything that was loaded."""
+        self._files = self._adapter = self._identitynet = self._analyser = None
+
+    def _found(self) -> Files:
+        if self._files is None:
+            self._files = choose_files(find_models(self._folders()), self._folders())
+        return self._files
+
+
+def choose_files(found: Sequence[FoundModel], folders: Sequence[Path]) -> Files:
+    """The first file of each role. Raises MissingModelFile with what is missing and where it was looked for."""
+    first: dict[Role | None, Path] = {}
+    for model in found:
+        first.setdefault(model.role, model.path)
+    missing = [role.value for role in Role if role not in first]
+    if missing:
+        raise MissingModelFile(
+            f"InstantID's model files are missing: {', '.join(missing)}. Looked in {', '.join(map(str, folders))}."
+            + "".join(f" Not readable: {model.path}, {model.problem}" for model in found if model.problem)
+            + " Put ip-adapter.bin and ControlNetModel of InstantX/InstantID, and antelopev2 (non-commercial research only), "
+            "into one of these folders; any file name will do."
+        )
+    return Files(adapter=first[Role.ADAPTER], identitynet=first[Role.IDENTITYNET], face_models=first[Role.RECOGNISER].parent)
+
+
+class RememberingAnalyser:
+    """An analyser that looks at the same picture once: hires fix and batches ask again."""
+
+    def __init__(self, analyser: Analyser) -> None:
+        self._analyser = analyser
+        self._faces: OrderedDict[bytes, tuple[Face, ...]] = OrderedDict()
+
+    @property
+    def provider(self) -> str:
+        return self._analyser.provider
+
+    def faces(self, picture: Picture) -> tuple[Face, ...]:
+        key = hashlib.sha256(picture.tobytes() + repr(picture.shape).encode()).digest()
+        if key not in self._faces:
+            self._faces[key] = self._analyser.faces(picture)
+            if len(self._faces) > REMEMBERED_PICTURES:
+                self._faces.popitem(last=False)
+        self._faces.move_to_end(key)
+        return self._faces[key]
+
+    def face_at(self, picture: Picture, keypoints: npt.ArrayLike) -> Face:
+        return self._analyser.face_at(picture, keypoints)

@@ -1,0 +1,72 @@
+"""One generation of a WebUI: its settings, its people at each pass's size, and the error that stops it, if there is one."""
+
+from __future__ import annotations
+
+import weakref
+from pathlib import Path
+from typing import Any
+
+from lib_instantid.errors import InstantIDError
+from lib_instantid.guidance.guidance import Guidance, make_guidance
+from lib_instantid.guidance.people import ResolvedPerson, resolve_people
+from lib_instantid.guidance.settings import Settings
+from lib_instantid.webui.engine import Engine
+
+UNPROCESSABLE = 422
+
+
+class InstantID(InstantIDError):
+    """What stops a generation. Both WebUIs show `type: message` in the page, hence the name, and answer API requests with
+    the status and detail that the exception carries."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.status_code = UNPROCESSABLE
+        self.detail = message
+
+
+class Generation:
+    """The state of one `p`. `error` is raised where the WebUI cannot swallow it."""
+
+    def __init__(self, identities: Path) -> None:
+        self.settings = Settings()
+        self.error: InstantID | None = None
+        self._identities = identities
+        self._guidance: dict[tuple[int, int], Guidance] = {}
+
+    @property
+    def matters(self) -> bool:
+        """Whether InstantID is on, or was meant to be on and cannot."""
+        return self.settings.enabled or self.error is not None
+
+    def people(self, size: tuple[int, int], engine: Engine) -> tuple[ResolvedPerson, ...]:
+        """For an output of this size (width, height). Raises as `resolve_people`."""
+        return resolve_people(self.settings, size, engine.analyser, self._identities)
+
+    def guidance(self, size: tuple[int, int], engine: Engine) -> Guidance:
+        """For a pass of this size (width, height); made once."""
+        if size not in self._guidance:
+            placed = [person.placed for person in self.people(size, engine)]
+            self._guidance[size] = make_guidance(self.settings, placed, size, engine.adapter, engine.identitynet)
+        return self._guidance[size]
+
+    def acts_in(self, second_pass: bool) -> bool:
+        return self.settings.hires in ("both", "second pass" if second_pass else "first pass")
+
+
+class Generations:
+    """The generation of each `p`, for as long as that lives. Other scripts nest and copy theirs."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[int, Generation] = {}
+
+    def begin(self, p: Any, generation: Generation) -> None:
+        if id(p) not in self._by_id:
+            weakref.finalize(p, self._by_id.pop, id(p), None)
+        self._by_id[id(p)] = generation
+
+    def end(self, p: Any) -> None:
+        self._by_id.pop(id(p), None)
+
+    def of(self, p: Any) -> Generation | None:
+        return self._by_id.get(id(p))

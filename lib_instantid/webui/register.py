@@ -1,0 +1,46 @@
+"""Joins the extension to the WebUI it finds itself in. Called by `scripts/instantid.py`, at start and at each UI reload."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from modules import paths, script_callbacks, shared
+
+from lib_instantid.hosts.webui_host import WebuiHost
+from lib_instantid.webui.engine import Engine
+from lib_instantid.webui.script import Extension
+
+
+def register() -> Extension:
+    """A new extension with its callbacks; what an earlier one left is taken down by `on_script_unloaded`."""
+    host = _host()
+    extension = Extension(host, Engine(lambda: _folders(host)), _identities, _allowed)
+    script_callbacks.on_cfg_denoiser(host.on_cfg_denoiser)
+    script_callbacks.on_script_unloaded(extension.stop)
+    return extension
+
+
+def _host() -> WebuiHost:
+    if find_spec("modules_forge") is not None:
+        from lib_instantid.hosts.forge import ForgeHost
+
+        return ForgeHost()
+    from lib_instantid.hosts.a1111 import A1111Host
+
+    return A1111Host()
+
+
+def _folders(host: WebuiHost) -> Sequence[Path]:
+    given = [Path(folder) for folder in shared.cmd_opts.instantid_models_path or ()]
+    return [folder for folder in (*given, *host.model_folders()) if folder.is_dir()]
+
+
+def _identities() -> Path:
+    return Path(paths.models_path) / "instantid" / "identities"
+
+
+def _allowed() -> Sequence[Path]:
+    """Uploads of the page lie in temporary files that gradio names itself; these are the folders for paths in API requests."""
+    return [Path(folder) for folder in shared.cmd_opts.instantid_allowed_path or ()]

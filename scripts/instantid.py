@@ -1,0 +1,31 @@
+"""InstantID for AUTOMATIC1111's WebUI and Forge. Everything is in lib_instantid; here it meets the WebUI's base class."""
+
+import modules.scripts as scripts
+
+from lib_instantid.webui.panel import build_panel
+from lib_instantid.webui.register import register
+
+extension = register()
+
+
+class InstantIDScript(scripts.Script):
+    def title(self):
+        return "InstantID"
+
+    def show(self, is_img2img):
+        return scripts.AlwaysVisible
+
+    def ui(self, is_img2img):
+        return build_panel(self.elem_id)
+
+    def process(self, p, *args):
+        extension.process(p, args)
+
+    def process_before_every_sampling(self, p, *args, x, **kwargs):
+        extension.before_sampling(p, x)
+
+    def post_sample(self, p, ps, *args):
+        extension.stop()
+
+    def postprocess(self, p, processed, *args):
+        extension.end(p)
