@@ -57,6 +57,7 @@ class Guidance:
     adapter_window: Window
     identitynet_window: Window
     control_mode: ControlMode
+    cfg_rescale: float
 
 
 def make_guidance(
@@ -90,6 +91,7 @@ def make_guidance(
         adapter_window=Window(start=settings.adapter_start, end=settings.adapter_end),
         identitynet_window=Window(start=settings.identitynet_start, end=settings.identitynet_end),
         control_mode=settings.control_mode,
+        cfg_rescale=float(settings.cfg_rescale),
     )
 
 

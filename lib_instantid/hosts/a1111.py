@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from modules import devices, paths, sd_unet, shared
-from torch import nn
+from torch import Tensor, nn
 
 from lib_instantid.errors import UnsupportedModel
 from lib_instantid.guidance.attachment import attach
+from lib_instantid.guidance.cfg import rescaled_denoised, rescaled_noise
 from lib_instantid.guidance.guidance import Guidance
 from lib_instantid.guidance.sampling import Rows
 from lib_instantid.guidance.schedule import Step
 from lib_instantid.guidance.unets import Call
 from lib_instantid.hosts.webui_host import Comment, raise_once, step_of
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Noisy:
+    """A step's input. x: (rows, C, h, w). sigma: (rows,). as_noise: whether the sampler's predictions are noise."""
+
+    x: Tensor
+    sigma: Tensor
+    as_noise: bool
 
 
 class A1111Host:
@@ -31,6 +42,8 @@ class A1111Host:
         self._conditional = 0
         self._offset = 0
         self._step = Step(index=0, total=1)
+        self._noisy: _Noisy | None = None
+        self._predicted: Tensor | None = None
 
     def model_folders(self) -> Sequence[Path]:
         models, extension = Path(paths.models_path), Path(paths.extensions_dir) / "sd-webui-controlnet"
@@ -60,13 +73,22 @@ class A1111Host:
 
     def detach(self) -> None:
         self._undo.close()
-        self._attached = self._guidance = None
+        self._attached = self._guidance = self._noisy = self._predicted = None
 
-    def on_cfg_denoiser(self, params: Any) -> None:
+    def callbacks(self) -> dict[str, Callable[[Any], None]]:
+        return {
+            "on_cfg_denoiser": self._on_cfg_denoiser,
+            "on_cfg_denoised": self._on_cfg_denoised,
+            "on_cfg_after_cfg": self._on_cfg_after_cfg,
+        }
+
+    def _on_cfg_denoiser(self, params: Any) -> None:
+        """A step begins: these are its rows, conditional ones first."""
         if self._guidance is None:
             return
         self._conditional, self._offset = params.text_cond.shape[0], 0
         self._step = step_of(params.denoiser)
+        self._noisy = _Noisy(x=params.x, sigma=params.sigma, as_noise=params.denoiser.classic_ddim_eps_estimation)
         if self._unet() is not self._attached:
             self._follow_model(self._guidance)
 
@@ -78,6 +100,23 @@ class A1111Host:
         except UnsupportedModel as error:
             self._attached, self._guidance = self._unet(), None
             comment(f"InstantID is left out from here on: {error}")
+
+    def _on_cfg_denoised(self, params: Any) -> None:
+        """Every row's prediction: denoised latents, or noise with the samplers that count timesteps."""
+        if self._guidance is not None and self._guidance.cfg_rescale:
+            self._predicted = params.x[: self._conditional]
+
+    def _on_cfg_after_cfg(self, params: Any) -> None:
+        """The guided prediction. Several prompts of a picture, joined by AND, count with their mean."""
+        if self._guidance is None or self._predicted is None or self._noisy is None:
+            return
+        batch, part = len(params.x), self._guidance.cfg_rescale
+        conditional = self._predicted.unflatten(0, (batch, -1)).mean(dim=1)
+        if self._noisy.as_noise:
+            params.x = rescaled_noise(params.x, conditional, part)
+        else:
+            x, sigma = self._noisy.x[-batch:], self._noisy.sigma[-batch:]
+            params.x = rescaled_denoised(x, sigma, params.x, conditional, part)
 
     def _rows_of(self, call: Call) -> Rows:
         first, self._offset = self._offset, self._offset + len(call.x)

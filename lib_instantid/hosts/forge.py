@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from lib_instantid.errors import UnsupportedModel
 from lib_instantid.guidance.attachment import check_identitynet, hook_attention
+from lib_instantid.guidance.cfg import rescaled_denoised
 from lib_instantid.guidance.guidance import Guidance
 from lib_instantid.guidance.sampling import Rows, SamplingPass
 from lib_instantid.guidance.schedule import Step
@@ -68,6 +69,15 @@ class IdentityNetUnit(ControlBase):  # type: ignore[misc]
         return unit
 
 
+def _rescale_by(part: float) -> Callable[[dict[str, Any]], Tensor]:
+    """Forge's post-CFG function. A closure, since Forge copies whatever it is given deeply, and a closure holds nothing."""
+
+    def rescale(args: dict[str, Any]) -> Tensor:
+        return rescaled_denoised(args["input"], args["sigma"], args["denoised"], args["cond_denoised"], part)
+
+    return rescale
+
+
 class ForgeHost:
     """See `WebuiHost`."""
 
@@ -110,6 +120,9 @@ class ForgeHost:
         original = objects.unet
         patched = original.clone()
         patched.add_patched_controlnet(unit)
+        part = unit.sampling.cfg_rescale
+        if part:
+            patched.set_model_sampler_post_cfg_function(_rescale_by(part))
         objects.unet = patched
 
         def restore() -> None:
@@ -126,7 +139,10 @@ class ForgeHost:
         self._undo.close()
         self._attached = self._guidance = None
 
-    def on_cfg_denoiser(self, params: Any) -> None:
+    def callbacks(self) -> dict[str, Callable[[Any], None]]:
+        return {"on_cfg_denoiser": self._on_cfg_denoiser}
+
+    def _on_cfg_denoiser(self, params: Any) -> None:
         if self._guidance is None:
             return
         self._step = step_of(params.denoiser)

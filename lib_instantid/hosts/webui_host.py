@@ -43,8 +43,8 @@ class WebuiHost(Protocol):
         """Remove everything; more than once is once."""
         ...
 
-    def on_cfg_denoiser(self, params: Any) -> None:
-        """The WebUI's callback at each step: rows, progress and model of the UNet calls to come."""
+    def callbacks(self) -> dict[str, Callable[[Any], None]]:
+        """What the WebUI's script_callbacks are to call, by the names of their registering functions."""
         ...
 
 

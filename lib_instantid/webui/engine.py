@@ -6,6 +6,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 import numpy.typing as npt
@@ -28,15 +29,27 @@ class Files:
     identitynet: Path
     face_models: Path
 
+    def exist(self) -> bool:
+        return all(path.exists() for path in (self.adapter, self.identitynet, self.face_models))
+
+
+class Keep(Enum):
+    """What becomes of the networks between generations."""
+
+    GPU = "GPU"
+    CPU = "CPU memory"
+    NOTHING = "not at all"
+
 
 class Engine:
     """Owns what is loaded. Nothing is read before the first use.
 
-    folders: asked at each search, since a person may change them while the WebUI runs.
+    folders and keep are asked when they matter, since a person may change them while the WebUI runs.
     """
 
-    def __init__(self, folders: Callable[[], Sequence[Path]]) -> None:
+    def __init__(self, folders: Callable[[], Sequence[Path]], keep: Callable[[], Keep]) -> None:
         self._folders = folders
+        self._keep = keep
         self._files: Files | None = None
         self._adapter: Adapter | None = None
         self._identitynet: IdentityNet | None = None
@@ -66,17 +79,16 @@ class Engine:
         self.identitynet.to(device, dtype)
 
     def rest(self) -> None:
-        """Between generations the networks wait in the CPU's memory."""
+        """Sampling is over: let the networks wait where the person wants them."""
+        kept = self._keep()
+        if kept is Keep.NOTHING:
+            self._adapter = self._identitynet = self._analyser = None
         for net in (self._adapter, self._identitynet):
-            if net is not None:
+            if net is not None and kept is Keep.CPU:
                 net.to("cpu")
 
-    def unload(self) -> None:
-        """Forget everything that was loaded."""
-        self._files = self._adapter = self._identitynet = self._analyser = None
-
     def _found(self) -> Files:
-        if self._files is None:
+        if self._files is None or not self._files.exist():
             self._files = choose_files(find_models(self._folders()), self._folders())
         return self._files
 

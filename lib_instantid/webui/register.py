@@ -10,15 +10,18 @@ from modules import paths, script_callbacks, shared
 
 from lib_instantid.hosts.webui_host import WebuiHost
 from lib_instantid.webui.engine import Engine
+from lib_instantid.webui.options import add_options, keep, models_folder
 from lib_instantid.webui.script import Extension
 
 
 def register() -> Extension:
     """A new extension with its callbacks; what an earlier one left is taken down by `on_script_unloaded`."""
     host = _host()
-    extension = Extension(host, Engine(lambda: _folders(host)), _identities, _allowed)
-    script_callbacks.on_cfg_denoiser(host.on_cfg_denoiser)
+    extension = Extension(host, Engine(lambda: _folders(host), keep), _identities, _allowed)
+    for name, callback in host.callbacks().items():
+        getattr(script_callbacks, name)(callback)
     script_callbacks.on_script_unloaded(extension.stop)
+    add_options()
     return extension
 
 
@@ -34,7 +37,8 @@ def _host() -> WebuiHost:
 
 def _folders(host: WebuiHost) -> Sequence[Path]:
     given = [Path(folder) for folder in shared.cmd_opts.instantid_models_path or ()]
-    return [folder for folder in (*given, *host.model_folders()) if folder.is_dir()]
+    own = models_folder()
+    return [folder for folder in (*given, *([own] if own else []), *host.model_folders()) if folder.is_dir()]
 
 
 def _identities() -> Path:
