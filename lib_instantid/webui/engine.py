@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from lib_instantid.errors import MissingModelFile
 from lib_instantid.face.analyser import Analyser, open_analyser
 from lib_instantid.face.faces import Face, Picture
+from lib_instantid.guidance.guidance import Guidance
 from lib_instantid.hosts.model_files import FoundModel, Role, find_models
 from lib_instantid.nets.adapter import Adapter, load_adapter
 from lib_instantid.nets.identitynet import IdentityNet, load_identitynet
@@ -54,6 +56,7 @@ class Engine:
         self._adapter: Adapter | None = None
         self._identitynet: IdentityNet | None = None
         self._analyser: Analyser | None = None
+        self._placed: tuple[nn.Module, ...] = ()
 
     @property
     def adapter(self) -> Adapter:
@@ -73,19 +76,23 @@ class Engine:
             self._analyser = RememberingAnalyser(open_analyser("builtin", self._found().face_models))
         return self._analyser
 
-    def place(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Bring the networks to where sampling will need them."""
-        self.adapter.to(device).ip_adapter.to(dtype)
-        self.identitynet.to(device, dtype)
+    def place(self, guidance: Guidance, device: torch.device, dtype: torch.dtype) -> None:
+        """Bring a guidance's networks to where sampling will need them."""
+        guidance.adapter.to(device).ip_adapter.to(dtype)
+        guidance.identitynet.to(device, dtype)
+        self._placed = (guidance.adapter, guidance.identitynet)
 
     def rest(self) -> None:
-        """Sampling is over: let the networks wait where the person wants them."""
-        kept = self._keep()
-        if kept is Keep.NOTHING:
-            self._adapter = self._identitynet = self._analyser = None
-        for net in (self._adapter, self._identitynet):
-            if net is not None and kept is Keep.CPU:
+        """A pass is over: free the GPU, unless the person wants the networks to stay there."""
+        if self._keep() is not Keep.GPU:
+            for net in self._placed:
                 net.to("cpu")
+        self._placed = ()
+
+    def release(self) -> None:
+        """A generation is over: forget the networks, if the person wants that."""
+        if self._keep() is Keep.NOTHING:
+            self._adapter = self._identitynet = self._analyser = None
 
     def _found(self) -> Files:
         if self._files is None or not self._files.exist():

@@ -54,6 +54,7 @@ class Extension:
     def end(self, p: Any) -> None:
         self.stop()
         self._generations.end(p)
+        self.engine.release()
 
     def _look(self, p: Any, generation: Generation, arguments: Sequence[Any]) -> None:
         generation.settings = settings_of(arguments, self._allowed())
@@ -68,7 +69,7 @@ class Extension:
         if not generation.acts_in(second_pass):
             return
         guidance = generation.guidance(size, self.engine)
-        self.engine.place(*self.host.device_and_dtype())
+        self.engine.place(guidance, *self.host.device_and_dtype())
         self.host.attach(guidance, p.comment)
 
     @staticmethod

@@ -1,0 +1,246 @@
+"""Both WebUI hosts on the stand-in contracts: the same properties that tests/live shows in the real ones."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+
+from lib_instantid.errors import UnsupportedModel
+from lib_instantid.guidance.attachment import attach
+from lib_instantid.guidance.cfg import rescaled_denoised
+from lib_instantid.guidance.guidance import Guidance
+from lib_instantid.guidance.schedule import Step
+from tests.conftest import Guide, Inputs, place, relative_error
+from tests.hosts.webui_contracts import A1111, ControlBase, Forge, ForgeUNet, Rows, Steps, installed
+from tests.ldm_unet import SdxlShapedUNet, ldm_unet_like
+
+MODES = ("joined", "separate", "unequal", "skipped")
+
+
+@pytest.fixture(scope="session")
+def ldm(diffusers_unet: UNet2DConditionModel) -> SdxlShapedUNet:
+    return ldm_unet_like(diffusers_unet)
+
+
+@pytest.fixture(scope="session")
+def rows(diffusers_unet: UNet2DConditionModel) -> Rows:
+    inputs = Inputs(diffusers_unet)
+    return Rows(latents=inputs.latents, context=inputs.context, vector=inputs.vector)
+
+
+class World:
+    """A WebUI's contract, and the project's host on it."""
+
+    def __init__(self, webui: A1111 | Forge, host: Any) -> None:
+        self.webui, self.host = webui, host
+        self.comments: list[str] = []
+        webui.callbacks = host.callbacks()
+
+    def attach(self, guidance: Guidance) -> None:
+        self.webui.denoiser.step = 0
+        self.host.attach(guidance, self.comments.append)
+
+    def swap(self, unet: nn.Module) -> None:
+        """Another checkpoint in the middle of sampling, as the refiner does it."""
+        if isinstance(self.webui, A1111):
+            self.webui.shared.sd_model.model.diffusion_model = unet
+        else:
+            self.webui.shared.sd_model.forge_objects.unet = Forge(unet, self.webui.folder).patcher
+
+    @property
+    def unet(self) -> nn.Module:
+        webui = self.webui
+        return webui.shared.sd_model.model.diffusion_model if isinstance(webui, A1111) else webui.patcher.model.diffusion_model
+
+
+def world_of(kind: str, ldm: SdxlShapedUNet, folder: Path) -> Iterator[World]:
+    unet: nn.Module = ldm
+    if kind == "forge":
+        unet = ldm_like(ldm, ForgeUNet)
+    webui = A1111(unet, folder) if kind == "a1111" else Forge(unet, folder)
+    with installed(webui.modules()):
+        module = importlib.import_module(f"lib_instantid.hosts.{kind}")
+        yield World(webui, module.A1111Host() if kind == "a1111" else module.ForgeHost())
+
+
+def ldm_like(ldm: SdxlShapedUNet, kind: type[nn.Module]) -> nn.Module:
+    """The same modules under another class's forward."""
+    other = kind.__new__(kind)
+    other.__dict__.update(ldm.__dict__)
+    return other
+
+
+@pytest.fixture(params=["a1111", "forge"])
+def world(request: pytest.FixtureRequest, ldm: SdxlShapedUNet, tmp_path: Path) -> Iterator[World]:
+    yield from world_of(request.param, ldm, tmp_path)
+
+
+@torch.no_grad()
+def expected(ldm: nn.Module, guidance: Guidance, rows: Rows, conditional: list[int]) -> Tensor:
+    """All rows in one call, by the core alone."""
+    count = len(rows.latents)
+    roles = tuple(i in conditional for i in range(count))
+    with attach(ldm, guidance, rows_of=lambda _: roles, step=lambda: Step(index=0, total=1)):
+        return ldm(rows.latents, torch.full((count,), 601.0), context=rows.context, y=rows.vector)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("cond", "uncond"), [([0], [1]), ([0, 1], [2, 3]), ([0, 1, 2, 3], [4, 5])], ids=["one", "batch", "AND"]
+)
+def test_rows_are_the_cores_however_the_webui_cuts_them(
+    world: World, ldm: SdxlShapedUNet, guide: Guide, rows: Rows, mode: str, cond: list[int], uncond: list[int]
+) -> None:
+    guidance = guide(face_region="face")
+    reference = expected(ldm, guidance, rows, cond)
+    world.attach(guidance)
+    for _ in range(2):  # the second step works from caches
+        found = world.webui.step(rows, cond, uncond, mode)
+        assert set(found) == set(cond if mode == "skipped" else [*cond, *uncond])
+        assert all(relative_error(noise, reference[row]) < 1e-5 for row, noise in found.items())
+    world.host.detach()
+
+
+def test_after_detaching_nothing_is_left(world: World, guide: Guide, rows: Rows) -> None:
+    before = world.webui.step(rows, [0], [1])
+    world.attach(guide())
+    acting = world.webui.step(rows, [0], [1])
+    world.host.detach()
+    world.host.detach()
+    after = world.webui.step(rows, [0], [1])
+    assert not torch.equal(acting[0], before[0])
+    assert all(torch.equal(after[row], before[row]) for row in before)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in world.unet.modules())
+    if isinstance(world.webui, Forge):
+        assert world.webui.patcher.controlnet_linked_list is None
+
+
+def test_attaching_again_replaces_the_first(world: World, ldm: SdxlShapedUNet, guide: Guide, rows: Rows) -> None:
+    """Forge calls twice before a hires pass."""
+    guidance = guide([place(1)])
+    world.attach(guide([place(0)]))
+    world.attach(guidance)
+    found = world.webui.step(rows, [0], [1])
+    world.host.detach()
+    assert relative_error(found[0], expected(ldm, guidance, rows, [0])[0]) < 1e-5
+
+
+def test_a_refusal_is_raised_in_sampling_once(world: World, rows: Rows) -> None:
+    before = world.webui.step(rows, [0], [1])
+    world.host.refuse(UnsupportedModel("the cure"))
+    with pytest.raises(UnsupportedModel, match="the cure"):
+        world.webui.step(rows, [0], [1])
+    assert torch.equal(world.webui.step(rows, [0], [1])[0], before[0])
+    world.host.refuse(UnsupportedModel("never met"))
+    world.host.detach()
+    assert torch.equal(world.webui.step(rows, [0], [1])[0], before[0])
+
+
+def test_windows_follow_the_denoisers_steps(world: World, guide: Guide, rows: Rows) -> None:
+    world.webui.denoiser.step = 0
+    plain = world.webui.step(rows, [0], [1])[0]
+    world.attach(guide(adapter_start=0.5, identitynet_start=0.5))
+    acting = [not torch.equal(world.webui.step(rows, [0], [1])[0], plain) for _ in range(4)]
+    world.host.detach()
+    assert acting == [False, False, True, True]
+
+
+def test_a_refiner_that_fits_is_guided_and_one_that_does_not_is_left_out_with_a_comment(
+    world: World, ldm: SdxlShapedUNet, guide: Guide, rows: Rows, diffusers_unet: UNet2DConditionModel
+) -> None:
+    guidance, original = guide(), world.unet
+    fitting = ldm_like(ldm_unet_like(diffusers_unet), type(original))
+    world.attach(guidance)
+    world.webui.step(rows, [0], [1])
+    world.swap(fitting)
+    assert relative_error(world.webui.step(rows, [0], [1])[0], expected(ldm, guidance, rows, [0])[0]) < 1e-5
+    assert world.comments == []
+    narrow = ldm_like(ldm_unet_like(diffusers_unet), type(original))
+    narrow.output_blocks[0][1].transformer_blocks = narrow.output_blocks[0][1].transformer_blocks[:0]
+    world.swap(narrow)
+    left_out = world.webui.step(rows, [0], [1])
+    assert len(world.comments) == 1
+    assert "left out" in world.comments[0]
+    world.host.detach()
+    assert torch.equal(world.webui.step(rows, [0], [1])[0], left_out[0])
+
+
+def test_an_unsupported_model_is_refused_before_anything_is_attached(world: World, guide: Guide) -> None:
+    world.swap(nn.Sequential(nn.Linear(2, 2)))
+    with pytest.raises(UnsupportedModel):
+        world.attach(guide())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in world.unet.modules())
+
+
+def test_a1111_refuses_an_active_sd_unet(ldm: SdxlShapedUNet, tmp_path: Path) -> None:
+    for world in world_of("a1111", ldm, tmp_path):
+        assert isinstance(world.webui, A1111)
+        world.webui.sd_unet.current_unet = type("Engine", (), {"option": type("Option", (), {"label": "TensorRT x"})})()
+        with pytest.raises(UnsupportedModel, match="TensorRT x"):
+            world.host.check_model()
+
+
+class OtherUnit(ControlBase):
+    """A canny unit, say: remembers the context that it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.contexts: list[Tensor] = []
+
+    def get_control(self, x: Tensor, t: Tensor, cond: dict[str, Any], batched: int) -> Any:
+        del t, batched
+        self.contexts.append(cond["c_crossattn"])
+        widths = [32, 32, 32, 32, 64, 64, 64, 128, 128, 128]
+        factors = [1, 1, 1, 2, 2, 2, 4, 4, 4, 4]
+        outs = [torch.full((len(x), w, x.shape[2] // f, x.shape[3] // f), 0.02) for w, f in zip(widths, factors, strict=True)]
+        return self.control_merge(None, outs, None, x.dtype)
+
+
+def test_on_forge_other_units_keep_their_text_and_both_act(
+    ldm: SdxlShapedUNet, guide: Guide, rows: Rows, tmp_path: Path
+) -> None:
+    for world in world_of("forge", ldm, tmp_path):
+        assert isinstance(world.webui, Forge)
+        alone = {}
+        for name, others, own in (("other", True, False), ("own", False, True), ("both", True, True)):
+            world.swap(world.unet)
+            unit = OtherUnit()
+            if others:
+                world.webui.patcher.add_patched_controlnet(unit)
+            if own:
+                world.attach(guide())
+            alone[name] = world.webui.step(rows, [0], [1])[0]
+            world.host.detach()
+            if others:
+                assert all(context.shape[1] == 77 for context in unit.contexts)
+        assert relative_error(alone["both"], alone["own"]) > 1e-3
+        assert relative_error(alone["both"], alone["other"]) > 1e-3
+
+
+def test_on_a1111_guided_latents_are_rescaled(ldm: SdxlShapedUNet, guide: Guide, rows: Rows, tmp_path: Path) -> None:
+    for world in world_of("a1111", ldm, tmp_path):
+        world.attach(guide(cfg_rescale=0.7))
+        world.webui.step(rows, [0], [1])
+        predicted, guided = torch.randn(2, 4, 12, 16), torch.randn(1, 4, 12, 16) * 4
+        world.webui.callbacks["on_cfg_denoised"](type("P", (), {"x": predicted})())
+        after = type("P", (), {"x": guided})()
+        world.webui.callbacks["on_cfg_after_cfg"](after)
+        sigma = torch.tensor([rows.sigma])
+        assert torch.allclose(after.x, rescaled_denoised(rows.latents[[1]], sigma, guided, predicted[:1], 0.7), atol=1e-5)
+        world.host.detach()
+
+
+def test_a_step_beyond_the_last_counts_as_the_last(world: World, guide: Guide, rows: Rows) -> None:
+    world.attach(guide())
+    world.webui.step(rows, [0], [1])
+    world.webui.denoiser = Steps(step=9, total_steps=4)
+    before = world.webui.step(rows, [0], [1])[0]
+    world.host.detach()
+    assert not torch.equal(world.webui.step(rows, [0], [1])[0], before)

@@ -1,0 +1,124 @@
+"""The page's positional values and the API's object are read by the same code into the same settings."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lib_instantid.errors import InstantIDError, PictureError, SettingsError
+from lib_instantid.face.picture import read_picture
+from lib_instantid.guidance.settings import Person, Settings
+from lib_instantid.webui.arguments import settings_of
+from lib_instantid.webui.fields import FIELDS
+
+PICTURE = np.random.default_rng(0).integers(0, 255, (8, 12, 3), dtype=np.uint8)
+
+
+def png() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(PICTURE).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+BASE64 = base64.b64encode(png()).decode()
+
+
+def page(**values: Any) -> list[Any]:
+    """What the page sends: a value for every field, the defaults but for these."""
+    defaults = {field.name: field.setting.default for field in FIELDS}
+    empty = {"photos": None, "pose_picture": None}
+    return [{**defaults, **empty, "enabled": True, **values}[field.name] for field in FIELDS]
+
+
+def test_every_field_of_the_table_is_a_setting_with_its_kind() -> None:
+    assert FIELDS[0].name == "enabled"
+    assert len({field.name for field in FIELDS}) == len(FIELDS)
+    for field in FIELDS:
+        assert field.setting.metadata["help"]
+        assert ("low" in field.setting.metadata) == (field.kind == "slider")
+        if field.choices and "options" in field.setting.metadata:
+            assert set(field.choices) <= set(field.setting.metadata["options"])
+
+
+def test_switched_off_the_page_asks_for_nothing() -> None:
+    assert settings_of(page(enabled=False, photos=["nonsense"]), []) == Settings()
+    assert settings_of([], []) == Settings()
+
+
+def test_page_and_api_give_the_same_settings() -> None:
+    upload = SimpleNamespace(name="/tmp/a.png")
+    from_page = settings_of(page(photos=[upload], adapter_strength=0.6, control_mode="prompt"), [])
+    from_api = settings_of([{"people": [{"photos": [BASE64], "adapter_strength": 0.6}], "control_mode": "prompt"}], [])
+    assert from_page.people[0].photos == [Path("/tmp/a.png")]
+    same = lambda s: dataclasses.replace(s, people=[dataclasses.replace(s.people[0], photos=["x"])])  # noqa: E731
+    assert same(from_page) == same(from_api)
+
+
+def test_an_api_request_that_names_instantid_means_it() -> None:
+    assert settings_of([{"people": [{"photos": [BASE64]}]}], []).enabled
+    assert not settings_of([{"enabled": False, "people": [{"photos": [BASE64]}]}], []).enabled
+
+
+@pytest.mark.parametrize("text", [BASE64, "data:image/png;base64," + BASE64])
+def test_pictures_come_as_base64_or_data_url(text: str) -> None:
+    person: Person = settings_of([{"people": [{"photos": [text], "pose_picture": text, "region": text}]}], []).people[0]
+    for picture in (person.photos[0], person.pose_picture, person.region):
+        assert picture is not None
+        assert np.array_equal(read_picture(picture), PICTURE)
+
+
+def test_a_path_is_read_only_below_an_allowed_folder(tmp_path: Path) -> None:
+    allowed, outside = tmp_path / "allowed", tmp_path / "outside"
+    for folder in (allowed, outside):
+        folder.mkdir()
+        (folder / "a.png").write_bytes(png())
+    (allowed / "link.png").symlink_to(outside / "a.png")
+
+    def photo(path: Path | str) -> Any:
+        return settings_of([{"people": [{"photos": [str(path)]}]}], [allowed]).people[0].photos[0]
+
+    assert np.array_equal(read_picture(photo(allowed / "a.png")), PICTURE)
+    for path in (outside / "a.png", allowed / ".." / "outside" / "a.png", allowed / "link.png", "/etc/passwd.png"):
+        with pytest.raises(PictureError, match=r"people\[1\]\.photos\[1\].*not below an allowed folder"):
+            photo(path)
+
+
+BAD = {
+    "unknown field": ({"wieght": 1}, "wieght"),
+    "people as text": ({"people": "me"}, "people"),
+    "person as text": ({"people": ["me"]}, r"people\[1\]"),
+    "photos as text": ({"people": [{"photos": BASE64}]}, r"people\[1\]\.photos"),
+    "not base64": ({"people": [{"photos": ["§§§"]}]}, r"people\[1\]\.photos\[1\]"),
+    "data url without base64": ({"people": [{"photos": ["data:image/png,abc"]}]}, r"people\[1\]\.photos\[1\]"),
+    "null photo": ({"people": [{"photos": [None]}]}, r"people\[1\]\.photos\[1\]"),
+    "number as photo": ({"people": [{"photos": [3]}]}, r"people\[1\]\.photos\[1\]"),
+    "strength": ({"people": [{"photos": [BASE64], "adapter_strength": 5}]}, r"people\[1\]\.adapter_strength"),
+    "pose picture": ({"people": [{"photos": [BASE64], "pose_picture": "§"}]}, r"people\[1\]\.pose_picture"),
+    "nobody": ({}, "people"),
+}
+
+
+@pytest.mark.parametrize("wrong", BAD)
+def test_a_wrong_request_names_the_field(wrong: str) -> None:
+    request, field = BAD[wrong]
+    with pytest.raises(InstantIDError, match=field):
+        settings_of([request], [])
+
+
+def test_the_page_without_a_photo_says_so() -> None:
+    with pytest.raises(SettingsError, match="photos"):
+        settings_of(page(), [])
+
+
+@pytest.mark.parametrize("argument", ["text", 3, ["list"]])
+def test_an_argument_that_is_no_object_is_refused(argument: Any) -> None:
+    with pytest.raises(SettingsError):
+        settings_of([argument], [])
