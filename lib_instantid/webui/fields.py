@@ -16,13 +16,15 @@ Kind = Literal["switch", "files", "picture", "slider", "choice"]
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """One component of the page. owner: the settings class that has the field of this name."""
+    """One component of the page. owner: the settings class that has the field of this name. advanced: out of sight at first;
+    such fields stand behind the others."""
 
     name: str
     label: str
     kind: Kind
     owner: type
     choices: tuple[str, ...] = ()
+    advanced: bool = True
 
     @property
     def setting(self) -> dataclasses.Field[Any]:
@@ -31,10 +33,10 @@ class Field:
 
 FIELDS: tuple[Field, ...] = (
     Field(name="enabled", label="InstantID", kind="switch", owner=Settings),
-    Field(name="photos", label="Photos of the person (one is enough)", kind="files", owner=Person),
-    Field(name="face", label="Face", kind="choice", owner=Person, choices=FACE_WORDS),
-    Field(name="adapter_strength", label="Adapter strength (detail)", kind="slider", owner=Person),
-    Field(name="identitynet_strength", label="IdentityNet strength (fidelity)", kind="slider", owner=Person),
+    Field(name="photos", label="Photos of the person (one is enough)", kind="files", owner=Person, advanced=False),
+    Field(name="face", label="Face", kind="choice", owner=Person, choices=FACE_WORDS, advanced=False),
+    Field(name="adapter_strength", label="Adapter strength (detail)", kind="slider", owner=Person, advanced=False),
+    Field(name="identitynet_strength", label="IdentityNet strength (fidelity)", kind="slider", owner=Person, advanced=False),
     Field(name="pose", label="Head placement", kind="choice", owner=Person, choices=("photo", "pose picture", "none")),
     Field(name="pose_picture", label="Pose picture", kind="picture", owner=Person),
     Field(name="face_region", label="Acts on", kind="choice", owner=Settings, choices=("face", "everywhere")),

@@ -15,7 +15,10 @@ def build_panel(elem_id: Callable[[str], str]) -> list[Any]:
     """The components in the order of the table; their values are the script's arguments. elem_id: makes a component's id."""
     switch, *others = FIELDS
     with InputAccordion(False, label=switch.label, elem_id=elem_id(switch.name)) as enabled:
-        return [enabled, *(_component(field, elem_id(field.name)) for field in others)]
+        basic = [_component(field, elem_id(field.name)) for field in others if not field.advanced]
+        with gr.Accordion("Advanced", open=False, elem_id=elem_id("advanced")):
+            advanced = [_component(field, elem_id(field.name)) for field in others if field.advanced]
+    return [enabled, *basic, *advanced]
 
 
 def _component(field: Field, elem_id: str) -> Any:

@@ -40,6 +40,7 @@ def page(**values: Any) -> list[Any]:
 
 def test_every_field_of_the_table_is_a_setting_with_its_kind() -> None:
     assert FIELDS[0].name == "enabled"
+    assert [field.advanced for field in FIELDS[1:]] == sorted(field.advanced for field in FIELDS[1:])
     assert len({field.name for field in FIELDS}) == len(FIELDS)
     for field in FIELDS:
         assert field.setting.metadata["help"]
