@@ -1,0 +1,116 @@
+"""Time and memory of a picture in a running WebUI, with InstantID and without, by turns.
+
+    python -m benchmarks.webui http://127.0.0.1:7860 PHOTO [--size 512] [--steps 10] [--rounds 5] [--json FILE]
+
+Prints the medians, their ratio, and the server process's peak memory over that of plain pictures; then, over 20 pictures of
+twenty different faces, how far the memory at rest grows. The server must run on this machine (Linux: its memory is read
+from /proc).
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import json
+import platform
+import statistics
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
+from PIL import Image
+
+FACES = 20
+
+
+class Webui:
+    """A running WebUI, asked for pictures of one size and number of steps."""
+
+    def __init__(self, url: str, size: int, steps: int) -> None:
+        self._url = url.rstrip("/") + "/sdapi/v1/txt2img"
+        self._job = {"prompt": "a person", "seed": 1, "sampler_name": "Euler", "cfg_scale": 5, "steps": steps}
+        self._job |= {"width": size, "height": size}
+        port = urlsplit(url).port
+        listening = (c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr.port == port)
+        self._proc = Path("/proc") / str(next(listening).pid)
+
+    def picture(self, settings: dict[str, Any] | None = None) -> float:
+        """Make one picture. Returns seconds."""
+        scripts = {} if settings is None else {"InstantID": {"args": [settings]}}
+        body = json.dumps({**self._job, "alwayson_scripts": scripts}).encode()
+        request = urllib.request.Request(self._url, body, {"Content-Type": "application/json"})
+        start = time.perf_counter()
+        with urllib.request.urlopen(request) as answer:
+            answer.read()
+        return time.perf_counter() - start
+
+    def memory(self, name: str) -> float:
+        """MB of VmRSS (now) or VmHWM (the most since `forget_peak`)."""
+        lines = (self._proc / "status").read_text().splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))
+
+    def forget_peak(self) -> None:
+        (self._proc / "clear_refs").write_text("5")
+
+
+def measure(webui: Webui, photo: Image.Image, rounds: int) -> dict[str, float]:
+    """Medians in seconds and their ratio, memory in MB."""
+    settings = {"people": [{"photos": [encoded(photo)]}]}
+    first = webui.picture(settings)
+    webui.picture()
+    plain, instantid, peaks = [], [], {"plain": 0.0, "instantid": 0.0}
+    for _ in range(rounds):
+        for name, times, given in (("plain", plain, None), ("instantid", instantid, settings)):
+            webui.forget_peak()
+            times.append(webui.picture(given))
+            peaks[name] = max(peaks[name], webui.memory("VmHWM"))
+    middle = statistics.median(plain), statistics.median(instantid)
+    return {
+        "first_instantid_s": first,
+        "plain_s": middle[0],
+        "instantid_s": middle[1],
+        "ratio": middle[1] / middle[0],
+        "peak_over_plain_mb": peaks["instantid"] - peaks["plain"],
+    }
+
+
+def growth(webui: Webui, photo: Image.Image) -> float:
+    """MB that the memory at rest grows from the second to the last of twenty pictures of different faces."""
+    at_rest = []
+    for i in range(FACES):
+        turned = photo.rotate(i, fillcolor=photo.getpixel((0, 0)))
+        webui.picture({"people": [{"photos": [encoded(turned)]}]})
+        at_rest.append(webui.memory("VmRSS"))
+    return at_rest[-1] - at_rest[1]
+
+
+def encoded(photo: Image.Image) -> str:
+    buffer = io.BytesIO()
+    photo.save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("url")
+    parser.add_argument("photo", type=Path)
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    webui, photo = Webui(args.url, args.size, args.steps), Image.open(args.photo).convert("RGB")
+    result = measure(webui, photo, args.rounds) | {"growth_over_20_faces_mb": growth(webui, photo)}
+    whole = {"machine": f"{platform.processor() or platform.machine()}, {psutil.cpu_count()} cores", **vars(args), **result}
+    for name, value in whole.items():
+        print(f"{name}: {value:.3f}" if isinstance(value, float) else f"{name}: {value}")
+    if args.json:
+        args.json.write_text(json.dumps(whole, default=str, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
