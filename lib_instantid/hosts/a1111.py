@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from modules import devices, paths, sd_unet, shared
+from modules.sd_samplers_timesteps import CFGDenoiserTimesteps
 from torch import Tensor, nn
 
 from lib_instantid.errors import UnsupportedModel
@@ -19,7 +20,7 @@ from lib_instantid.guidance.guidance import Guidance
 from lib_instantid.guidance.sampling import Rows
 from lib_instantid.guidance.schedule import Step
 from lib_instantid.guidance.unets import Call
-from lib_instantid.hosts.webui_host import Comment, raise_once, step_of
+from lib_instantid.hosts.webui_host import Comment, loudly, raise_once, step_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,11 +77,12 @@ class A1111Host:
         self._attached = self._guidance = self._noisy = self._predicted = None
 
     def callbacks(self) -> dict[str, Callable[[Any], None]]:
-        return {
+        own = {
             "on_cfg_denoiser": self._on_cfg_denoiser,
             "on_cfg_denoised": self._on_cfg_denoised,
             "on_cfg_after_cfg": self._on_cfg_after_cfg,
         }
+        return {name: loudly(callback, self.refuse) for name, callback in own.items()}
 
     def _on_cfg_denoiser(self, params: Any) -> None:
         """A step begins: these are its rows, conditional ones first."""
@@ -88,7 +90,7 @@ class A1111Host:
             return
         self._conditional, self._offset = params.text_cond.shape[0], 0
         self._step = step_of(params.denoiser)
-        self._noisy = _Noisy(x=params.x, sigma=params.sigma, as_noise=params.denoiser.classic_ddim_eps_estimation)
+        self._noisy = _Noisy(x=params.x, sigma=params.sigma, as_noise=isinstance(params.denoiser, CFGDenoiserTimesteps))
         if self._unet() is not self._attached:
             self._follow_model(self._guidance)
 

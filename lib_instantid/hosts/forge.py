@@ -22,7 +22,7 @@ from lib_instantid.guidance.guidance import Guidance
 from lib_instantid.guidance.sampling import Rows, SamplingPass
 from lib_instantid.guidance.schedule import Step
 from lib_instantid.guidance.unets import Call
-from lib_instantid.hosts.webui_host import Comment, raise_once, step_of
+from lib_instantid.hosts.webui_host import Comment, loudly, raise_once, step_of
 from lib_instantid.nets.sites import cross_attention_sites
 
 CONDITIONAL = 0
@@ -140,7 +140,7 @@ class ForgeHost:
         self._attached = self._guidance = None
 
     def callbacks(self) -> dict[str, Callable[[Any], None]]:
-        return {"on_cfg_denoiser": self._on_cfg_denoiser}
+        return {"on_cfg_denoiser": loudly(self._on_cfg_denoiser, self.refuse)}
 
     def _on_cfg_denoiser(self, params: Any) -> None:
         if self._guidance is None:

@@ -53,6 +53,18 @@ def step_of(denoiser: Any) -> Step:
     return Step(index=min(denoiser.step, denoiser.total_steps - 1), total=denoiser.total_steps)
 
 
+def loudly(callback: Callable[[Any], None], refuse: Callable[[Exception], None]) -> Callable[[Any], None]:
+    """The callback, whose errors stop the generation: the WebUI would swallow them, and go on without the person."""
+
+    def call(params: Any) -> None:
+        try:
+            callback(params)
+        except Exception as error:  # noqa: BLE001 - see above
+            refuse(error)
+
+    return call
+
+
 def raise_once(unet: nn.Module, error: Exception) -> Any:
     """A handle of a hook that raises at the next call and is gone by then."""
 

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from lib_instantid.errors import UnsupportedModel
 from lib_instantid.guidance.attachment import attach
-from lib_instantid.guidance.cfg import rescaled_denoised
+from lib_instantid.guidance.cfg import rescaled_denoised, rescaled_noise
 from lib_instantid.guidance.guidance import Guidance
 from lib_instantid.guidance.schedule import Step
 from tests.conftest import Guide, Inputs, place, relative_error
-from tests.hosts.webui_contracts import A1111, ControlBase, Forge, ForgeUNet, Rows, Steps, installed
+from tests.hosts.webui_contracts import A1111, ControlBase, Forge, ForgeUNet, Rows, Steps, TimestepSteps, installed
 from tests.ldm_unet import SdxlShapedUNet, ldm_unet_like
 
 MODES = ("joined", "separate", "unequal", "skipped")
@@ -224,17 +224,36 @@ def test_on_forge_other_units_keep_their_text_and_both_act(
         assert relative_error(alone["both"], alone["other"]) > 1e-3
 
 
-def test_on_a1111_guided_latents_are_rescaled(ldm: SdxlShapedUNet, guide: Guide, rows: Rows, tmp_path: Path) -> None:
+@pytest.mark.parametrize("steps", [Steps, TimestepSteps])
+def test_on_a1111_guidance_is_rescaled_in_the_samplers_own_space(
+    ldm: SdxlShapedUNet, guide: Guide, rows: Rows, tmp_path: Path, steps: type[Steps]
+) -> None:
     for world in world_of("a1111", ldm, tmp_path):
+        world.webui.denoiser = steps()
         world.attach(guide(cfg_rescale=0.7))
         world.webui.step(rows, [0], [1])
         predicted, guided = torch.randn(2, 4, 12, 16), torch.randn(1, 4, 12, 16) * 4
         world.webui.callbacks["on_cfg_denoised"](type("P", (), {"x": predicted})())
         after = type("P", (), {"x": guided})()
         world.webui.callbacks["on_cfg_after_cfg"](after)
-        sigma = torch.tensor([rows.sigma])
-        assert torch.allclose(after.x, rescaled_denoised(rows.latents[[1]], sigma, guided, predicted[:1], 0.7), atol=1e-5)
+        if steps is TimestepSteps:
+            expected = rescaled_noise(guided, predicted[:1], 0.7)
+        else:
+            expected = rescaled_denoised(rows.latents[[1]], torch.tensor([rows.sigma]), guided, predicted[:1], 0.7)
+        assert torch.allclose(after.x, expected, atol=1e-5)
         world.host.detach()
+
+
+def test_an_error_in_a_callback_stops_the_generation(world: World, guide: Guide, rows: Rows) -> None:
+    """The WebUI swallows it where it happens."""
+    world.attach(guide())
+    world.webui.step(rows, [0], [1])
+    world.webui.callbacks["on_cfg_denoiser"](object())
+    callback, world.webui.callbacks["on_cfg_denoiser"] = world.webui.callbacks["on_cfg_denoiser"], lambda _: None
+    with pytest.raises(AttributeError):
+        world.webui.step(rows, [0], [1])
+    world.webui.callbacks["on_cfg_denoiser"] = callback
+    world.host.detach()
 
 
 def test_a_step_beyond_the_last_counts_as_the_last(world: World, guide: Guide, rows: Rows) -> None:

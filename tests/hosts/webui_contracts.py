@@ -55,7 +55,10 @@ class Steps:
 
     step: int = 0
     total_steps: int = 4
-    classic_ddim_eps_estimation: bool = False
+
+
+class TimestepSteps(Steps):
+    """That of the samplers which count timesteps, whose predictions are noise (A1111)."""
 
 
 @dataclass
@@ -78,7 +81,8 @@ class A1111:
                 "paths": SimpleNamespace(models_path=str(self.folder), extensions_dir=str(self.folder / "extensions")),
                 "sd_unet": self.sd_unet,
                 "shared": self.shared,
-            }
+            },
+            "modules.sd_samplers_timesteps": {"CFGDenoiserTimesteps": TimestepSteps},
         }
 
     @torch.no_grad()
