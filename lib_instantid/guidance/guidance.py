@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ from lib_instantid.guidance.schedule import Window
 from lib_instantid.guidance.settings import ControlMode, Person, Settings
 from lib_instantid.nets.adapter import Adapter
 from lib_instantid.nets.identitynet import IdentityNet
-from lib_instantid.units import LATENT_FACTOR
+from lib_instantid.units import EMBEDDING_SIZE, LATENT_FACTOR
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,17 +96,17 @@ def make_guidance(
 
 def _tokens(adapter: Adapter, embedding: np.ndarray, negative_noise: float) -> Tensor:
     conditional = torch.from_numpy(np.asarray(embedding, dtype=np.float32).copy())
-    return adapter.tokens(conditional, unconditional_embedding(conditional, negative_noise))
+    return adapter.tokens(conditional, unconditional_embedding(negative_noise))
 
 
-def unconditional_embedding(embedding: Tensor, noise: float) -> Tensor:
+def unconditional_embedding(noise: float) -> Tensor:
     """The zero vector, as the reference has it, or uniform noise in ±`noise`.
 
-    The noise follows from the embedding, so that a generation repeats, and has no mean: ComfyUI's, which is uniform from
-    0 to 0.35, has the power of 0.35 here but shifts every component to one side.
+    The noise is the same for everyone, so that a generation repeats on every machine, where an embedding's last digits
+    differ. It has no mean: ComfyUI's, which is uniform from 0 to 0.35, has the power of 0.35 here but shifts every component
+    to one side.
     """
-    seed = int.from_bytes(hashlib.sha256(embedding.numpy().tobytes()).digest()[:8], "little") >> 1
-    uniform = torch.rand(embedding.shape, generator=torch.Generator().manual_seed(seed))
+    uniform = torch.rand(EMBEDDING_SIZE, generator=torch.Generator().manual_seed(0))
     return noise * (2 * uniform - 1)
 
 

@@ -101,7 +101,7 @@ class A1111Host:
             self.attach(guidance, comment)
         except UnsupportedModel as error:
             self._attached, self._guidance = self._unet(), None
-            comment(f"InstantID is left out from here on: {error}")
+            comment(f"left out from here on. {error}")
 
     def _on_cfg_denoised(self, params: Any) -> None:
         """Every row's prediction: denoised latents, or noise with the samplers that count timesteps."""

@@ -159,7 +159,7 @@ class ForgeHost:
             sampling_prepare(self._patcher(), x)
         except UnsupportedModel as error:
             self._attached, self._guidance = self._unet(), None
-            comment(f"InstantID is left out from here on: {error}")
+            comment(f"left out from here on. {error}")
 
     @staticmethod
     def _patcher() -> Any:

@@ -13,6 +13,17 @@ from lib_instantid.webui.arguments import settings_of
 from lib_instantid.webui.engine import Engine
 from lib_instantid.webui.generation import Generation, Generations, InstantID
 
+NOTES = "InstantID notes"
+"""Where the infotext, and so the API's answer, has them: the WebUIs show comments in the page alone."""
+
+
+def note(p: Any, text: str) -> None:
+    """Say something with the result, once."""
+    notes = p.extra_generation_params.get(NOTES, "")
+    if text not in notes:
+        p.extra_generation_params[NOTES] = f"{notes}; {text}" if notes else text
+        p.comment(f"InstantID: {text}")
+
 
 class Extension:
     """What both tabs share: one host, one engine, and the generations under way."""
@@ -63,14 +74,14 @@ class Extension:
         self.host.check_model()
         for person in generation.people((p.width, p.height), self.engine):
             for advice in person.advice:
-                p.comment(f"InstantID: {advice}")
+                note(p, advice)
 
     def _attach(self, p: Any, generation: Generation, size: tuple[int, int], second_pass: bool) -> None:
         if not generation.acts_in(second_pass):
             return
         guidance = generation.guidance(size, self.engine)
         self.engine.place(guidance, *self.host.device_and_dtype())
-        self.host.attach(guidance, p.comment)
+        self.host.attach(guidance, lambda text: note(p, text))
 
     @staticmethod
     def _failure(action: Callable[[], None]) -> InstantID | None:

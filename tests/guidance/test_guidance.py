@@ -162,13 +162,11 @@ def test_adapter_and_identitynet_have_windows_of_their_own(unet: nn.Module, call
 
 
 def test_negative_noise_is_repeatable_without_a_mean_and_as_strong_as_asked() -> None:
-    embedding = torch.randn(512)
-    noise = unconditional_embedding(embedding, 0.35)
-    assert torch.equal(noise, unconditional_embedding(embedding.clone(), 0.35))
-    assert not torch.equal(noise, unconditional_embedding(embedding + 1, 0.35))
-    assert noise.abs().max() <= 0.35
+    noise = unconditional_embedding(0.35)
+    assert torch.equal(noise, unconditional_embedding(0.35))
+    assert 0.34 < noise.abs().max() <= 0.35
     assert abs(float(noise.mean())) < 0.03  # ComfyUI's is 0.175
-    assert not unconditional_embedding(embedding, 0.0).any()
+    assert not unconditional_embedding(0.0).any()
 
 
 def test_negative_noise_leaves_the_global_generator_and_the_conditional_row_alone(guide: Guide) -> None:

@@ -20,7 +20,7 @@ from lib_instantid.guidance.guidance import Guidance
 from lib_instantid.guidance.schedule import Step
 from lib_instantid.webui.engine import Engine, Keep, RememberingAnalyser
 from lib_instantid.webui.generation import InstantID
-from lib_instantid.webui.script import Extension
+from lib_instantid.webui.script import NOTES, Extension
 from tests.conftest import HEIGHT, ROWS, WIDTH, Call
 from tests.face.scenes import squares
 
@@ -64,6 +64,7 @@ class P:
     def __init__(self) -> None:
         self.width, self.height, self.is_hr_pass = WIDTH, HEIGHT, False
         self.comments: list[str] = []
+        self.extra_generation_params: dict[str, str] = {}
 
     def comment(self, text: str) -> None:
         self.comments.append(text)
@@ -236,6 +237,8 @@ def test_advice_about_photos_becomes_comments(extension: Extension) -> None:
     extension.process(p, [ONE])
     extension.end(p)
     assert any("use at least 112" in comment for comment in p.comments)
+    assert "use at least 112" in p.extra_generation_params[NOTES]
+    assert len(p.comments) == len(set(p.comments))
 
 
 def test_an_ended_generation_is_forgotten_also_without_its_end(extension: Extension) -> None:
