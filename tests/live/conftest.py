@@ -1,0 +1,85 @@
+"""Live tests: against a WebUI that runs on this machine with the extension in its extensions folder.
+
+    INSTANTID_WEBUI_URL=http://127.0.0.1:7860 INSTANTID_WEBUI_DIR=/path/to/webui python -m pytest tests/live
+
+Without the two variables nothing here is collected. The first run links `probe/` into the WebUI's extensions folder; restart
+the WebUI once then. Small random checkpoints and the stand-in face models will do.
+"""
+
+from __future__ import annotations
+
+import os
+import urllib.error
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live.webui import EFFECT, Answer, WebUI, alike, difference
+
+URL, FOLDER = os.environ.get("INSTANTID_WEBUI_URL"), os.environ.get("INSTANTID_WEBUI_DIR")
+PROBE = Path(__file__).with_name("probe")
+if not (URL and FOLDER):
+    collect_ignore_glob = ["test_*.py"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "a1111: concerns AUTOMATIC1111's WebUI alone")
+    config.addinivalue_line("markers", "forge: concerns Forge alone")
+    config.addinivalue_line("markers", "page: needs the page, so not under --nowebui")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what concerns the other WebUI."""
+    if not (URL and FOLDER):
+        return
+    webui = WebUI(URL, Path(FOLDER))
+    others = {"a1111" if webui.forge else "forge"} | (set() if webui.has_page else {"page"})
+    here = Path(__file__).parent
+    left_out = [i for i in items if here in i.path.parents and others & {mark.name for mark in i.iter_markers()}]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(scope="session")
+def webui() -> WebUI:
+    """The running WebUI, with the probe in it."""
+    found = WebUI(URL or "", Path(FOLDER or ""))
+    link = found.folder / "extensions" / "instantid-live-probe"
+    if not link.exists():
+        link.symlink_to(PROBE)
+    try:
+        found.get("instantid-probe/state")
+    except urllib.error.HTTPError:
+        pytest.exit(f"The probe is now linked at {link}, but {found.url} runs without it: restart the WebUI once.")
+    return found
+
+
+@pytest.fixture(scope="module")
+def plain(webui: WebUI) -> Answer:
+    """The picture without InstantID, made before the module's tests: A1111's own is another one after a model switch."""
+    return webui.plain()
+
+
+@pytest.fixture(scope="module")
+def guided(webui: WebUI, plain: Answer) -> Answer:
+    """The same request with InstantID at its defaults."""
+    found = webui.guided()
+    assert difference(found.picture, plain.picture) > EFFECT
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _leaves_no_trace(request: pytest.FixtureRequest, webui: WebUI, plain: Answer) -> Iterator[None]:
+    """After each test: the plain picture's file is what it was, and the UNet has the hooks that it had.
+
+    A switch to another checkpoint and back changes A1111's plain picture by one level of 255, without InstantID too.
+    """
+    hooks = webui.get("instantid-probe/state")["hooks"]
+    yield
+    after = webui.plain()
+    switched = request.module.__name__.endswith("test_models")
+    same = alike(after.picture, plain.picture) if switched else after.files == plain.files
+    assert same, "the picture without InstantID changed"
+    assert webui.get("instantid-probe/state")["hooks"] == hooks, "hooks were left on the UNet"

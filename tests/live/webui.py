@@ -1,0 +1,201 @@
+"""A client of a running WebUI's API, pictures that both sides know, and how pictures are compared."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import numpy as np
+from PIL import Image
+
+from tests.face.scenes import BLUE, GREEN, RED, squares
+
+TIMEOUT = 300
+"""Seconds for one request."""
+
+ROUNDING = 0.05
+"""Mean difference, of 255, that sums in another order leave after a few steps. InstantID's own is above EFFECT."""
+
+EFFECT = 0.5
+SIZE = 256
+TINY = {"prompt": "a cat", "steps": 3, "width": SIZE, "height": SIZE, "seed": 1, "sampler_name": "Euler", "cfg_scale": 5.0}
+
+
+def encoded(picture: np.ndarray) -> str:
+    """(H, W, 3) uint8 RGB or (H, W) → base64 of its PNG."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def decoded(png: bytes) -> np.ndarray:
+    """(H, W, 3) float in 0..255."""
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(np.float64)
+
+
+PHOTO = encoded(squares(300, 200, [(90, 60, 70)], RED))
+OTHER_PHOTO = encoded(squares(300, 300, [(60, 80, 150)], RED))
+NO_FACE = encoded(squares(120, 100, []))
+FACES = {"red": RED, "green": GREEN, "blue": BLUE}
+
+
+def noise_picture(seed: int = 0, size: int = SIZE) -> np.ndarray:
+    """(size, size, 3) uint8: soft clouds, something for img2img to start from."""
+    small = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(small).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def alike(a: np.ndarray, b: np.ndarray) -> bool:
+    """Equal but for one level of 255."""
+    return a.shape == b.shape and int(np.abs(a.astype(int) - b.astype(int)).max()) <= 1
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean absolute difference in 0..255."""
+    assert a.shape == b.shape, f"pictures of {a.shape} and {b.shape}"
+    return float(np.abs(a - b).mean())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """status: HTTP's. files: the answer's PNG files. info: the answer's `info`. body: the whole answer."""
+
+    status: int
+    files: tuple[bytes, ...]
+    info: dict[str, Any]
+    body: dict[str, Any]
+
+    @property
+    def pictures(self) -> list[np.ndarray]:
+        return [decoded(file) for file in self.files]
+
+    @property
+    def picture(self) -> np.ndarray:
+        return decoded(self.files[0])
+
+    @property
+    def message(self) -> str:
+        return str(self.body.get("detail") or self.body.get("errors") or self.body)
+
+
+def person(**values: Any) -> dict[str, Any]:
+    return {"photos": [PHOTO], **values}
+
+
+class WebUI:
+    """url: of a WebUI on this machine. folder: in which it runs."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        if urlparse(url).hostname != "127.0.0.1":
+            raise ValueError(f"INSTANTID_WEBUI_URL: found {url}; only a WebUI on 127.0.0.1 is tested.")
+        self.url, self.folder = url.rstrip("/"), folder
+        self.forge = (folder / "modules_forge").is_dir()
+
+    @property
+    def has_page(self) -> bool:
+        """Not so under --nowebui."""
+        try:
+            urllib.request.urlopen(f"{self.url}/internal/ping", timeout=TIMEOUT).close()
+        except urllib.error.HTTPError:
+            return False
+        return True
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"{self.url}/{path}", timeout=TIMEOUT) as answer:
+            return json.load(answer)
+
+    def post(self, path: str, body: Any = None) -> tuple[int, Any]:
+        """Status and JSON of the answer, whatever the status."""
+        content = json.dumps({} if body is None else body).encode()
+        request = urllib.request.Request(f"{self.url}/{path}", content, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            text = error.read().decode()
+            return error.code, json.loads(text) if text.startswith(("{", "[")) else {"detail": text}
+
+    def ask(self, task: str, request: dict[str, Any], scripts: dict[str, Any]) -> Answer:
+        """task: txt2img or img2img. scripts: arguments of always-on scripts by title.
+
+        Both WebUIs encode img2img's picture with noise from torch's own generator, in the state in which the generation
+        before left it. Hence the same one is made before each.
+        """
+        if task == "img2img":
+            self.post("sdapi/v1/txt2img", {**TINY, "steps": 1})
+        alwayson = {title: {"args": args} for title, args in scripts.items()}
+        body = {**TINY, **(FORGE_HIRES if self.forge and request.get("enable_hr") else {}), **request}
+        status, answer = self.post(f"sdapi/v1/{task}", {**body, "alwayson_scripts": alwayson})
+        files = tuple(base64.b64decode(image.split(",")[-1]) for image in answer.get("images") or ())
+        info = json.loads(answer["info"]) if status == 200 else {}
+        return Answer(status=status, files=files, info=info, body=answer)
+
+    def plain(self, task: str = "txt2img", probe: dict[str, Any] | None = None, **request: Any) -> Answer:
+        """A generation that does not mention InstantID."""
+        return _made(self.ask(task, request, _with_probe({}, probe)))
+
+    def attempt(self, settings: Any, task: str = "txt2img", probe: dict[str, Any] | None = None, **request: Any) -> Answer:
+        """A generation with InstantID, whatever comes of it."""
+        return self.ask(task, request, _with_probe({"InstantID": [settings]}, probe))
+
+    def guided(
+        self,
+        settings: dict[str, Any] | None = None,
+        task: str = "txt2img",
+        probe: dict[str, Any] | None = None,
+        **request: Any,
+    ) -> Answer:
+        """A generation with InstantID that succeeds; of one person, unless the settings name people."""
+        return _made(self.attempt({"people": [person()], **(settings or {})}, task, probe, **request))
+
+    def in_background(self, action: Callable[[], Answer]) -> tuple[threading.Thread, list[Answer]]:
+        answers: list[Answer] = []
+        thread = threading.Thread(target=lambda: answers.append(action()))
+        thread.start()
+        return thread, answers
+
+    def wait_for_step(self, step: int, seconds: float = 60) -> None:
+        """Until a generation under way is at this step."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            state = self.get("sdapi/v1/progress?skip_current_image=true")["state"]
+            if state["job_count"] > 0 and state["sampling_step"] >= step:
+                return
+            time.sleep(0.05)
+        raise TimeoutError(f"no generation reached step {step} within {seconds} s")
+
+    def reload_page(self, mark: Path, seconds: float = 120) -> None:
+        """Ask for a reload of the page and wait for its end, when the probe writes `mark`.
+
+        No request is sent meanwhile: one that comes between gradio's start and the API's ends the WebUI.
+        """
+        self.post(f"instantid-probe/reload?mark={mark}")
+        end = time.monotonic() + seconds
+        while not mark.exists():
+            if time.monotonic() > end:
+                raise TimeoutError(f"{self.url} did not come back within {seconds} s")
+            time.sleep(0.2)
+        time.sleep(0.5)
+
+
+FORGE_HIRES = {"hr_additional_modules": ["Use same choices"], "hr_cfg": 5.0}
+"""Without these, Forge's API fails at the second pass, or runs it at CFG 1."""
+
+
+def _with_probe(scripts: dict[str, Any], probe: dict[str, Any] | None) -> dict[str, Any]:
+    return scripts if probe is None else {**scripts, "InstantID probe": [probe]}
+
+
+def _made(answer: Answer) -> Answer:
+    assert answer.status == 200, f"HTTP {answer.status}: {answer.message}"
+    return answer
