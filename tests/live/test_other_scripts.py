@@ -9,14 +9,16 @@ import pytest
 
 from tests.live.webui import EFFECT, PHOTO, ROUNDING, Answer, WebUI, difference, encoded, noise_picture
 
-NOTHING = ["Nothing", "", []]
+CHOICES = ("Sampler", "Checkpoint name")
+"""Axes whose values are chosen from a list."""
 
 
 def plot(webui: WebUI, axis: str, values: str, second: tuple[str, str] | None = None) -> dict[str, Any]:
     """A request for the X/Y/Z plot, with its single pictures after the grid."""
     info = next(s for s in webui.get("sdapi/v1/script-info") if s["name"] == "x/y/z plot" and not s["is_img2img"])
     labels = info["args"][0]["choices"]
-    axes = [[labels.index(name), text, []] for name, text in ((axis, values), *((second,) if second else ()))]
+    given = ((axis, values), *((second,) if second else ()))
+    axes = [[labels.index(name), text, text.split(",") if name in CHOICES else []] for name, text in given]
     axes += [[labels.index("Nothing"), "", []]] * (3 - len(axes))
     rest = [False, True, False, False, False, False, False, 0, False]
     return {"script_name": "x/y/z plot", "script_args": [*(value for one in axes for value in one), *rest]}

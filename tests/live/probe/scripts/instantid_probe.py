@@ -113,8 +113,8 @@ def break_method(name):
 def second_generation(p, image, with_instantid):
     """As ADetailer: the same script instances, filtered, with a copy of the arguments."""
     runner = copy.copy(p.scripts)
-    left_out = {"instantid probe"} if with_instantid else {"instantid probe", "instantid"}
-    runner.alwayson_scripts = [s for s in p.scripts.alwayson_scripts if s.title().lower() not in left_out]
+    kept = {"instantid"} if with_instantid else set()  # the WebUI's own scripts would set another seed
+    runner.alwayson_scripts = [s for s in p.scripts.alwayson_scripts if s.title().lower() in kept]
     inner = processing.StableDiffusionProcessingImg2Img(
         init_images=[image],
         denoising_strength=0.6,
