@@ -1,11 +1,12 @@
 """InstantID for AUTOMATIC1111's WebUI and Forge. Everything is in lib_instantid; here it meets the WebUI's base class."""
 
 import modules.scripts as scripts
+from modules.ui_components import InputAccordion
 
 from lib_instantid.webui.panel import build_panel
 from lib_instantid.webui.register import register
 
-extension = register()
+extension, panel_service = register()
 
 
 class InstantIDScript(scripts.Script):
@@ -16,7 +17,7 @@ class InstantIDScript(scripts.Script):
         return scripts.AlwaysVisible
 
     def ui(self, is_img2img):
-        return build_panel(self.elem_id)
+        return build_panel("img2img" if is_img2img else "txt2img", self.elem_id, InputAccordion, panel_service)
 
     def process(self, p, *args):
         extension.process(p, args)

@@ -29,7 +29,7 @@ DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 def add_parser(commands: Subparsers) -> None:
     parser = commands.add_parser("generate", help="make pictures of a person", formatter_class=argparse.RawTextHelpFormatter)
-    _add_weights(parser.add_argument_group("weights"))
+    add_weights(parser.add_argument_group("weights"))
     add_face_options(parser)
     add_identities_option(parser)
     _add_person(parser)
@@ -38,8 +38,8 @@ def add_parser(commands: Subparsers) -> None:
     parser.set_defaults(run=run)
 
 
-def _add_weights(group: Any) -> None:
-    group.add_argument("--checkpoint", type=Path, required=True, help="SDXL: a .safetensors file or a diffusers folder")
+def add_weights(group: Any, *, required: bool = True) -> None:
+    group.add_argument("--checkpoint", type=Path, required=required, help="SDXL: a .safetensors file or a diffusers folder")
     group.add_argument("--checkpoint-config", help="for a single file: a diffusers folder of SDXL, or its name on the hub")
     group.add_argument("--adapter", type=Path, help="ip-adapter.bin (of the models folder)")
     group.add_argument("--identitynet", type=Path, help="IdentityNet, file or folder (ControlNetModel of the models folder)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,10 +55,11 @@ def _fault(name: str) -> str | None:
     return "is a device's name on Windows" if RESERVED.fullmatch(name) else None
 
 
-def save_identity(identity: Identity, folder: Path) -> Path:
+def save_identity(identity: Identity, folder: Path, thumbnail: bytes | None = None) -> Path:
     """Write an identity under its name, replacing one of that name; a reader sees the old file or the new one, whole.
 
-    folder: made if it is missing. returns: the file. raises SettingsError: see `check_name`. IdentityFileError: the
+    folder: made if it is missing. thumbnail: a PNG file to store beside it; a face, so only where the person asked for it.
+    returns: the file. raises SettingsError: see `check_name`. IdentityFileError: the
     folder cannot be written to.
     """
     path = _path(identity.name, folder)
@@ -72,6 +74,10 @@ def save_identity(identity: Identity, folder: Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_whole(path, content)
+        if thumbnail is None:
+            _thumbnail(identity.name, folder).unlink(missing_ok=True)
+        else:
+            _write_whole(_thumbnail(identity.name, folder), thumbnail)
     except OSError as error:
         raise IdentityFileError(f"{path} cannot be written ({error}); check the folder and its permissions.") from error
     return path
@@ -139,13 +145,35 @@ def list_identities(folder: Path) -> list[str]:
 
 
 def delete_identity(name: str, folder: Path) -> None:
-    """Remove a saved identity. raises SettingsError: see `check_name`. IdentityFileError: there is none, or it is
-    locked."""
+    """Remove a saved identity and its thumbnail. raises SettingsError: see `check_name`. IdentityFileError: there is none, or
+    it is locked."""
     path = _existing(name, folder)
     try:
         path.unlink()
+        _thumbnail(name, folder).unlink(missing_ok=True)
     except OSError as error:
         raise IdentityFileError(f"{path} cannot be removed ({error}); check the folder and its permissions.") from error
+
+
+def rename_identity(name: str, new_name: str, folder: Path) -> None:
+    """Give a saved identity, and its thumbnail, another name. raises SettingsError: see `check_name`, or the new name is
+    taken. IdentityFileError: there is none, or the folder cannot be written to."""
+    identity = load_identity(name, folder)
+    if new_name in list_identities(folder):
+        raise SettingsError(f"identity: {new_name!r} is taken; delete that one first, or choose another name.")
+    thumbnail = load_thumbnail(name, folder)
+    save_identity(replace(identity, name=new_name), folder, thumbnail=thumbnail)
+    delete_identity(name, folder)
+
+
+def load_thumbnail(name: str, folder: Path) -> bytes | None:
+    """The PNG file that was stored with an identity, or None. raises SettingsError: see `check_name`."""
+    path = _thumbnail(name, folder)
+    return path.read_bytes() if path.is_file() else None
+
+
+def _thumbnail(name: str, folder: Path) -> Path:
+    return Path(folder) / f"{check_name(name)}.png"
 
 
 def _path(name: str, folder: Path) -> Path:

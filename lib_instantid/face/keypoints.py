@@ -11,6 +11,7 @@ import numpy.typing as npt
 from lib_instantid.errors import SettingsError
 from lib_instantid.face.faces import Floats, Picture
 from lib_instantid.face.geometry import Points, similarity_transform, transform_points
+from lib_instantid.face.heads import five_of
 from lib_instantid.face.mean_shape import MEAN_SHAPE
 from lib_instantid.units import (
     KEYPOINT_COLOURS,
@@ -104,8 +105,8 @@ def box_from_keypoints(points: npt.ArrayLike) -> Floats:
     raises SettingsError: see `check_keypoints`; the face would be narrower than a pixel.
     """
     mean = np.array(MEAN_SHAPE)[:, :2]
-    brows, nose, nose_base = mean[17:27], mean[30], mean[33]
-    five = np.array([mean[36:42].mean(axis=0), mean[42:48].mean(axis=0), nose, mean[48], mean[54]])
+    brows, nose_base = mean[17:27], mean[33]
+    five = five_of(MEAN_SHAPE)[:, :2]
     third = nose_base[1] - brows[:, 1].mean()
     outline = np.concatenate([mean, brows - (0, third)])
     placed = transform_points(similarity_transform(five, check_keypoints(points)), outline)

@@ -30,18 +30,20 @@ class PhotoFace:
 def faces_of_photos(
     photos: Sequence[Source],
     analyser: Analyser,
-    which: str | int = "largest",
+    which: str | int | Sequence[str | int] = "largest",
     by_hand: Sequence[npt.ArrayLike | None] = (),
     field: str = "photos",
 ) -> tuple[PhotoFace, ...]:
     """The face that is meant in each photo: detected and chosen, or at five points placed by hand.
 
+    which: for all photos, or one for each.
     by_hand: for each photo None, or (5, 2) XY as fractions of its width and height; may be shorter than `photos`.
     field: what errors speak of. raises PictureError, NoFaceFound, SettingsError.
     """
     points = [*by_hand, *[None] * (len(photos) - len(by_hand))]
-    numbered = enumerate(zip(photos, points, strict=True), 1)
-    return tuple(_photo_face(photo, analyser, which, at, f"{field}[{i}]") for i, (photo, at) in numbered)
+    meant = [which] * len(photos) if isinstance(which, str | int) else which
+    numbered = enumerate(zip(photos, meant, points, strict=True), 1)
+    return tuple(_photo_face(photo, analyser, face, at, f"{field}[{i}]") for i, (photo, face, at) in numbered)
 
 
 def _photo_face(photo: Source, analyser: Analyser, which: str | int, points: npt.ArrayLike | None, field: str) -> PhotoFace:

@@ -52,7 +52,10 @@ class Person:
     photo_keypoints: Sequence[Keypoints | None] = _other(
         (), "five points by hand for photos in which no detector finds the face, as fractions of the photo's width and height"
     )
-    face: str | int = _other("largest", "which face of a photo: largest, left, right, center, or a number from the left")
+    face: str | int | Sequence[str | int] = _other(
+        "largest",
+        "which face of a photo: largest, left, right, center, or a number from the left; or a list, one for each photo",
+    )
     adapter_strength: float = _number(0.8, 0.0, 1.5, "strength of the adapter: detail of the face")
     identitynet_strength: float = _number(0.8, 0.0, 1.5, "strength of IdentityNet: fidelity and head placement")
     pose: Pose = _choice("photo", Pose, "where the head is placed from")
@@ -85,9 +88,15 @@ class Person:
                 _check_keypoints("photo_keypoints", keypoints)
 
     def _check_face(self) -> None:
-        if isinstance(self.face, bool) or not (self.face in FACE_WORDS or (str(self.face).isdecimal() and int(self.face) >= 1)):
+        faces: Sequence[Any] = self.face if isinstance(self.face, list | tuple) else [self.face]
+        for face in faces:
+            if isinstance(face, bool) or not (face in FACE_WORDS or (str(face).isdecimal() and int(face) >= 1)):
+                raise SettingsError(
+                    f"face: found {face!r}, expected {', '.join(FACE_WORDS)} or a number from 1, counted from the left."
+                )
+        if faces is self.face and len(faces) != len(self.photos):
             raise SettingsError(
-                f"face: found {self.face!r}, expected {', '.join(FACE_WORDS)} or a number from 1, counted from the left."
+                f"face: found {len(faces)} entries for {len(self.photos)} photos; give one for each, or one word."
             )
 
     def _check_pose(self) -> None:

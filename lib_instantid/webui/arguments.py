@@ -1,37 +1,42 @@
-"""Settings from a script's arguments: positional values from the page, or one object from the API. The same code reads both."""
+"""Settings from a script's arguments. The page sends its switch and the text of the very object that the API takes."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lib_instantid.errors import SettingsError
-from lib_instantid.guidance.settings import Person, Settings, settings_from_dict
-from lib_instantid.webui.fields import FIELDS
-from lib_instantid.webui.pictures import picture_of
+from lib_instantid.guidance.settings import Settings, settings_from_dict
+from lib_instantid.webui.pictures import picture_of, upload_folder
 
 PICTURES = ("pose_picture", "region")
 
 
 def settings_of(arguments: Sequence[Any], allowed: Sequence[Path]) -> Settings:
-    """Raises SettingsError or PictureError that names the field. allowed: folders whose pictures may be named by path."""
-    if arguments and isinstance(arguments[0], Mapping):
-        return settings_from_dict(_with_pictures({"enabled": True, **arguments[0]}, allowed))
-    values = dict(zip((field.name for field in FIELDS), arguments, strict=False))
-    if not values.get("enabled"):
+    """arguments: one object from the API, or from the page whether it is enabled and the object's JSON.
+
+    Raises SettingsError or PictureError that names the field. allowed: folders whose pictures may be named by path; the
+    page's uploads may always.
+    """
+    first, *rest = [*arguments, False]
+    if isinstance(first, Mapping):
+        return settings_from_dict(_with_pictures({"enabled": True, **first}, allowed))
+    if not first:
         return Settings()
-    return settings_from_dict(_with_pictures(_nested(values), allowed))
+    values = _from_text(rest[0])
+    return settings_from_dict(_with_pictures({**values, "enabled": True}, [*allowed, upload_folder()]))
 
 
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The page's flat values → settings with one person. What is empty there is left to the defaults."""
-    given = {name: value for name, value in values.items() if value is not None}
-    owners = {field.name: field.owner for field in FIELDS}
-    person = {name: value for name, value in given.items() if owners[name] is Person}
-    photos = person.get("photos") or []
-    person["photos"] = photos if isinstance(photos, Sequence) and not isinstance(photos, str) else [photos]
-    return {**{name: value for name, value in given.items() if owners[name] is Settings}, "people": [person]}
+def _from_text(text: Any) -> dict[str, Any]:
+    try:
+        values = json.loads(text or "{}")
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"settings: found {text!r:.80}, expected the JSON of InstantID's settings ({error}).") from error
+    if not isinstance(values, dict):
+        raise SettingsError(f"settings: found {text!r:.80}, expected a JSON object.")
+    return values
 
 
 def _with_pictures(values: dict[str, Any], allowed: Sequence[Path]) -> dict[str, Any]:

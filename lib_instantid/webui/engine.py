@@ -17,7 +17,7 @@ from lib_instantid.errors import MissingModelFile
 from lib_instantid.face.analyser import Analyser, open_analyser
 from lib_instantid.face.faces import Face, Picture
 from lib_instantid.guidance.guidance import Guidance
-from lib_instantid.hosts.model_files import FoundModel, Role, find_models
+from lib_instantid.hosts.model_files import FoundModel, ReleasedFile, Role, find_models, missing
 from lib_instantid.nets.adapter import Adapter, load_adapter
 from lib_instantid.nets.identitynet import IdentityNet, load_identitynet
 
@@ -76,6 +76,18 @@ class Engine:
             self._analyser = RememberingAnalyser(open_analyser("builtin", self._found().face_models))
         return self._analyser
 
+    def check_files(self) -> None:
+        """Raise MissingModelFile unless every model file is there."""
+        self._found()
+
+    def missing_files(self) -> tuple[ReleasedFile, ...]:
+        """The released files that would complete what is there."""
+        try:
+            self.check_files()
+        except MissingModelFile:
+            return missing(find_models(self._folders()))
+        return ()
+
     def place(self, guidance: Guidance, device: torch.device, dtype: torch.dtype) -> None:
         """Bring a guidance's networks to where sampling will need them."""
         guidance.adapter.to(device).ip_adapter.to(dtype)
@@ -105,10 +117,10 @@ def choose_files(found: Sequence[FoundModel], folders: Sequence[Path]) -> Files:
     first: dict[Role | None, Path] = {}
     for model in found:
         first.setdefault(model.role, model.path)
-    missing = [role.value for role in Role if role not in first]
-    if missing:
+    absent = [role.value for role in Role if role not in first]
+    if absent:
         raise MissingModelFile(
-            f"InstantID's model files are missing: {', '.join(missing)}. Looked in {', '.join(map(str, folders))}."
+            f"InstantID's model files are missing: {', '.join(absent)}. Looked in {', '.join(map(str, folders))}."
             + "".join(f" Not readable: {model.path}, {model.problem}" for model in found if model.problem)
             + " Put ip-adapter.bin and ControlNetModel of InstantX/InstantID, and antelopev2 (non-commercial research only), "
             "into one of these folders; any file name will do."

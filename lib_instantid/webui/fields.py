@@ -1,6 +1,7 @@
-"""The one table of fields, in the page's order, from which the panel and the reading of its values derive.
+"""The one table of fields: how the page shows what can be set.
 
-Names, ranges, choices and defaults are those of the settings; here stands only how the page shows them.
+Names, ranges, choices and defaults are those of the settings; here stand only labels and places. A setting of another kind,
+such as photos or keypoints, has a control of its own in the page.
 """
 
 from __future__ import annotations
@@ -9,43 +10,89 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lib_instantid.guidance.settings import FACE_WORDS, Person, Settings
+from lib_instantid.guidance.settings import Person, Settings
 
-Kind = Literal["switch", "files", "picture", "slider", "choice"]
+Kind = Literal["slider", "choice", "switch"]
+Place = Literal["likeness", "placement", "advanced"]
+
+STEP = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """One component of the page. owner: the settings class that has the field of this name. advanced: out of sight at first;
-    such fields stand behind the others."""
+    """One control. owner: the settings class that has the field of this name. labels: of the choices, in their order."""
 
     name: str
     label: str
     kind: Kind
     owner: type
-    choices: tuple[str, ...] = ()
-    advanced: bool = True
+    place: Place = "advanced"
+    labels: tuple[str, ...] = ()
 
     @property
     def setting(self) -> dataclasses.Field[Any]:
         return {field.name: field for field in dataclasses.fields(self.owner)}[self.name]
 
+    def for_page(self) -> dict[str, Any]:
+        """Plain values, from which the page builds the control."""
+        limits = self.setting.metadata
+        whole = self.setting.type == "int"
+        return {
+            "name": self.name,
+            "label": self.label,
+            "kind": self.kind,
+            "owner": self.owner.__name__,
+            "place": self.place,
+            "help": limits["help"],
+            "default": self.setting.default,
+            **({"low": limits["low"], "high": limits["high"], "step": 1 if whole else STEP} if self.kind == "slider" else {}),
+            **({"options": list(zip(limits["options"], self.labels, strict=True))} if self.kind == "choice" else {}),
+        }
+
 
 FIELDS: tuple[Field, ...] = (
-    Field(name="enabled", label="InstantID", kind="switch", owner=Settings),
-    Field(name="photos", label="Photos of the person (one is enough)", kind="files", owner=Person, advanced=False),
-    Field(name="face", label="Face", kind="choice", owner=Person, choices=FACE_WORDS, advanced=False),
-    Field(name="adapter_strength", label="Adapter strength (detail)", kind="slider", owner=Person, advanced=False),
-    Field(name="identitynet_strength", label="IdentityNet strength (fidelity)", kind="slider", owner=Person, advanced=False),
-    Field(name="pose", label="Head placement", kind="choice", owner=Person, choices=("photo", "pose picture", "none")),
-    Field(name="pose_picture", label="Pose picture", kind="picture", owner=Person),
-    Field(name="face_region", label="Acts on", kind="choice", owner=Settings, choices=("face", "everywhere")),
+    Field(name="adapter_strength", label="Detail", kind="slider", owner=Person, place="likeness"),
+    Field(name="identitynet_strength", label="Fidelity", kind="slider", owner=Person, place="likeness"),
+    Field(
+        name="pose",
+        label="Head placement",
+        kind="choice",
+        owner=Person,
+        place="placement",
+        labels=("as in the photo", "as in a pose picture", "by hand", "free"),
+    ),
+    Field(
+        name="face_region",
+        label="InstantID acts on",
+        kind="choice",
+        owner=Settings,
+        labels=("the face", "the whole picture", "a mask for each person"),
+    ),
     Field(name="face_region_grow", label="Margin around the face", kind="slider", owner=Settings),
-    Field(name="control_mode", label="Control mode", kind="choice", owner=Settings),
-    Field(name="adapter_start", label="Adapter start", kind="slider", owner=Settings),
-    Field(name="adapter_end", label="Adapter end", kind="slider", owner=Settings),
-    Field(name="identitynet_start", label="IdentityNet start", kind="slider", owner=Settings),
-    Field(name="identitynet_end", label="IdentityNet end", kind="slider", owner=Settings),
+    Field(
+        name="control_mode",
+        label="What matters more",
+        kind="choice",
+        owner=Settings,
+        labels=("balanced", "the prompt", "the identity"),
+    ),
+    Field(
+        name="hires",
+        label="Hires fix",
+        kind="choice",
+        owner=Settings,
+        labels=("both passes", "first pass only", "second pass only"),
+    ),
+    Field(name="adapter_start", label="Adapter starts", kind="slider", owner=Settings),
+    Field(name="adapter_end", label="Adapter ends", kind="slider", owner=Settings),
+    Field(name="identitynet_start", label="IdentityNet starts", kind="slider", owner=Settings),
+    Field(name="identitynet_end", label="IdentityNet ends", kind="slider", owner=Settings),
     Field(name="negative_noise", label="Negative noise", kind="slider", owner=Settings),
-    Field(name="hires", label="Hires fix passes", kind="choice", owner=Settings),
+    Field(name="cfg_rescale", label="CFG rescale", kind="slider", owner=Settings),
+    Field(name="best_of", label="Best of", kind="slider", owner=Settings),
+    Field(name="report_similarity", label="Measure the likeness of each picture", kind="switch", owner=Settings),
 )
+
+
+def table_for_page() -> list[dict[str, Any]]:
+    return [field.for_page() for field in FIELDS]

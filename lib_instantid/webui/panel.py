@@ -1,35 +1,75 @@
-"""The accordion of the page, built from the table of fields. Works in gradio 3.41 (A1111) and 4.40 (Forge)."""
+"""The accordion of the page. Works in gradio 3.41 (A1111) and 4.40 (Forge).
+
+gradio holds the switch and one text, the JSON of the settings; the controls are built in the browser by `javascript/`, from the
+table that stands here as data, when the accordion is first opened.
+"""
 
 from __future__ import annotations
 
+import html
+import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import gradio as gr
-from modules.ui_components import InputAccordion
 
-from lib_instantid.webui.fields import FIELDS, Field
+from lib_instantid.guidance.settings import MAX_PEOPLE, MAX_PHOTOS
+from lib_instantid.units import KEYPOINT_COLOURS, KEYPOINT_RADIUS, LIMB_BRIGHTNESS, LIMB_HALF_WIDTH, LIMBS
+from lib_instantid.webui.fields import table_for_page
+from lib_instantid.webui.panel_service import PanelService
+
+JS = "_js" if gr.__version__.startswith("3.") else "js"
+"""gradio's name for the argument with a listener's JavaScript."""
+
+DRAWING = {
+    "colours": [f"rgb({red}, {green}, {blue})" for red, green, blue in KEYPOINT_COLOURS],
+    "limbs": LIMBS,
+    "radius": KEYPOINT_RADIUS,
+    "half_width": LIMB_HALF_WIDTH,
+    "brightness": LIMB_BRIGHTNESS,
+}
+"""How the browser draws five points while they are dragged."""
+
+Accordion = Callable[..., AbstractContextManager[Any]]
+"""The WebUI's InputAccordion, or one like it: `with accordion(value, label=…, elem_id=…) as switch`."""
 
 
-def build_panel(elem_id: Callable[[str], str]) -> list[Any]:
-    """The components in the order of the table; their values are the script's arguments. elem_id: makes a component's id."""
-    switch, *others = FIELDS
-    with InputAccordion(False, label=switch.label, elem_id=elem_id(switch.name)) as enabled:
-        basic = [_component(field, elem_id(field.name)) for field in others if not field.advanced]
-        with gr.Accordion("Advanced", open=False, elem_id=elem_id("advanced")):
-            advanced = [_component(field, elem_id(field.name)) for field in others if field.advanced]
-    return [enabled, *basic, *advanced]
+def build_panel(tab: str, elem_id: Callable[[str], str], accordion: Accordion, service: PanelService) -> list[Any]:
+    """The switch and the text of the settings, which are the script's arguments.
+
+    tab: "txt2img" or "img2img", whose size and picture the panel follows. elem_id: makes a component's id.
+    """
+    names = ("enabled", "settings", "request", "answer", "ask")
+    data = {
+        "tab": tab,
+        "ids": {name: elem_id(name) for name in names},
+        "table": table_for_page(),
+        "drawing": DRAWING,
+        "max_people": MAX_PEOPLE,
+        "max_photos": MAX_PHOTOS,
+    }
+    with accordion(False, label="InstantID", elem_id=elem_id("enabled")) as enabled:
+        gr.HTML(f'<div class="instantid-panel" data-panel="{html.escape(json.dumps(data))}"></div>')
+        with gr.Row(elem_classes=["instantid-hidden"]):
+            settings = _text(elem_id("settings"))
+            request, answer = _text(elem_id("request")), _text(elem_id("answer"))
+            ask = gr.Button("ask", elem_id=elem_id("ask"))
+    js = f'"{tab}"'
+    settings.change(None, [settings], None, **{JS: f"(text) => window.instantid.restored({js}, text)"})
+    asked = ask.click(
+        service.answer,
+        [request],
+        [answer],
+        queue=False,
+        show_progress="hidden",
+        **{JS: f"() => [window.instantid.request({js})]"},
+    )
+    asked.then(None, [answer], None, **{JS: f"(text) => window.instantid.answered({js}, text)"})
+    return [enabled, settings]
 
 
-def _component(field: Field, elem_id: str) -> Any:
-    limits, default = field.setting.metadata, field.setting.default
-    if field.kind == "slider":
-        return gr.Slider(
-            limits["low"], limits["high"], default, step=0.05, label=field.label, info=limits["help"], elem_id=elem_id
-        )
-    if field.kind == "choice":
-        choices = list(field.choices or limits["options"])
-        return gr.Dropdown(choices, value=default, label=field.label, info=limits["help"], elem_id=elem_id)
-    if field.kind == "files":
-        return gr.File(file_count="multiple", file_types=["image"], label=field.label, elem_id=elem_id)
-    return gr.Image(label=field.label, type="pil", elem_id=elem_id, height=200)
+def _text(elem_id: str) -> Any:
+    text = gr.Textbox("", label=elem_id, elem_id=elem_id, show_label=False)
+    text.do_not_save_to_config = True  # the WebUI's mark for what has no default that a person could set
+    return text

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,11 @@ from lib_instantid.errors import PictureError
 from lib_instantid.guidance.settings import Picture
 
 BASE64_MARK = ";base64,"
+
+
+def upload_folder() -> Path:
+    """Where gradio puts what the page uploads (`routes.App.create_app` of 3.41 and 4.40)."""
+    return Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio")
 
 
 def picture_of(value: Any, field: str, allowed: Sequence[Path]) -> Picture:

@@ -11,18 +11,23 @@ from modules import paths, script_callbacks, shared
 from lib_instantid.hosts.webui_host import WebuiHost
 from lib_instantid.webui.engine import Engine
 from lib_instantid.webui.options import add_options, keep, models_folder
+from lib_instantid.webui.panel_service import PanelService
 from lib_instantid.webui.script import Extension
+from lib_instantid.webui.surroundings import surroundings_of
 
 
-def register() -> Extension:
-    """A new extension with its callbacks; what an earlier one left is taken down by `on_script_unloaded`."""
+def register() -> tuple[Extension, PanelService]:
+    """A new extension with its callbacks, and what answers its panels; what an earlier one left is taken down by
+    `on_script_unloaded`."""
     host = _host()
-    extension = Extension(host, Engine(lambda: _folders(host), keep), _identities, _allowed)
+    engine = Engine(lambda: _folders(host), keep)
+    extension = Extension(host, engine, _identities, _allowed)
     for name, callback in host.callbacks().items():
         getattr(script_callbacks, name)(callback)
     script_callbacks.on_script_unloaded(extension.stop)
     add_options()
-    return extension
+    downloads = Path(paths.models_path) / "instantid"
+    return extension, PanelService(surroundings_of(host, engine, _identities, downloads))
 
 
 def _host() -> WebuiHost:

@@ -21,10 +21,17 @@ from lib_instantid.guidance.guidance import Guidance, make_guidance
 from lib_instantid.guidance.people import ResolvedPerson, resolve_people
 from lib_instantid.guidance.schedule import Step
 from lib_instantid.guidance.unets import Call
-from lib_instantid.hosts.embedded.job import Job, Picture, Result
+from lib_instantid.hosts.embedded.job import Job, Picture, Result, Sampled
+from lib_instantid.hosts.embedded.preview import rough_picture
 from lib_instantid.hosts.embedded.schedulers import scheduler_like
 from lib_instantid.nets.adapter import Adapter
 from lib_instantid.nets.identitynet import IdentityNet
+
+Watch = Callable[[Sampled], bool]
+
+
+def _nobody_watches(_: Sampled) -> bool:
+    return True
 
 
 class EmbeddedHost:
@@ -44,8 +51,11 @@ class EmbeddedHost:
         self.analyser = analyser
         self.identities = identities
 
-    def generate(self, job: Job) -> Result:
-        """Make the job's pictures. With `settings.enabled` off, plain SDXL."""
+    def generate(self, job: Job, watch: Watch = _nobody_watches) -> Result:
+        """Make the job's pictures. With `settings.enabled` off, plain SDXL.
+
+        watch: told after each step; once it answers False, what there is by then becomes the pictures.
+        """
         settings, size = job.settings, (job.width, job.height)
         clock = _Clock()
         people = resolve_people(settings, size, self.analyser, self.identities) if settings.enabled else ()
@@ -53,7 +63,11 @@ class EmbeddedHost:
         placed = [person.placed for person in people]
         guidance = make_guidance(settings, placed, size, self.adapter, self.identitynet) if settings.enabled else None
         clock.lap("tokens and maps")
-        pictures = [picture for seed in self._seeds(job) for picture in self._sample(job, guidance, seed)]
+        pictures: list[Picture] = []
+        watching = _Watching(watch)
+        for batch, seed in enumerate(self._seeds(job)):
+            if watching.goes_on:
+                pictures += self._sample(job, guidance, seed, watching.of_batch(batch, len(self._seeds(job))))
         clock.lap("sampling")
         if settings.enabled and (settings.report_similarity or settings.best_of > 1):
             pictures = sorted((self._measured(picture, people) for picture in pictures), key=lambda p: -p.likeness)
@@ -64,10 +78,10 @@ class EmbeddedHost:
         """The first seed of each batch; every picture has its own."""
         return range(job.seed, job.seed + job.batch_size * job.settings.best_of, job.batch_size)
 
-    def _sample(self, job: Job, guidance: Guidance | None, seed: int) -> list[Picture]:
+    def _sample(self, job: Job, guidance: Guidance | None, seed: int, watch: Callable[..., bool]) -> list[Picture]:
         pipeline = self._pipeline_for(job)
         seeds = [seed + i for i in range(job.batch_size)]
-        progress = _Progress(pipeline)
+        progress = _Progress(pipeline, watch)
         arguments = {
             "prompt": job.prompt,
             "negative_prompt": job.negative_prompt,
@@ -107,11 +121,28 @@ class EmbeddedHost:
         return Picture(image=picture.image, seed=picture.seed, similarity=found)
 
 
-class _Progress:
-    """Counts a pipeline's steps for guidance."""
+class _Watching:
+    """Who watches, over all batches."""
 
-    def __init__(self, pipeline: Any) -> None:
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self.goes_on = True
+
+    def of_batch(self, batch: int, batches: int) -> Callable[[torch.Tensor, int, int], bool]:
+        def after_step(latents: torch.Tensor, step: int, steps: int) -> bool:
+            done = batch * steps + step
+            self.goes_on = self._watch(Sampled(picture=rough_picture(latents[0]), step=done, steps=batches * steps))
+            return self.goes_on
+
+        return after_step
+
+
+class _Progress:
+    """Counts a pipeline's steps for guidance, and tells who watches."""
+
+    def __init__(self, pipeline: Any, watch: Callable[[torch.Tensor, int, int], bool]) -> None:
         self._pipeline = pipeline
+        self._watch = watch
         self._index = 0
 
     def step(self) -> Step:
@@ -119,8 +150,10 @@ class _Progress:
 
     def after_step(self, pipeline: Any, index: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
         """diffusers' `callback_on_step_end`."""
-        del pipeline, timestep
+        del timestep
         self._index = index + 1
+        if not self._watch(values["latents"], self._index, pipeline.num_timesteps):
+            pipeline._interrupt = True  # diffusers' way to leave out the remaining steps
         return values
 
 

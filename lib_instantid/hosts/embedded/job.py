@@ -54,6 +54,16 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Sampled:
+    """Where sampling is. picture: (h, w, 3) uint8 RGB, a rough preview of the first picture, a pixel per latent cell. step:
+    from 1, of steps; both over all batches."""
+
+    picture: np.ndarray
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Picture:
     """One result. similarity: cosine to each person, None where the result has no face or it was not measured."""
 

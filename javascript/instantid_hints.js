@@ -1,0 +1,46 @@
+"use strict";
+// What is worth knowing before generating: a checkpoint that does not fit, missing files, a high CFG, an unlucky size.
+(function (instantid) {
+    const {el, button, fill} = instantid;
+    const HIGH_CFG = 7;
+    const POLL = 1000;
+
+    /** {element, render(), ask()}. render uses what the page shows; ask also asks Python. */
+    instantid.hints = function (panel) {
+        const element = el("div", {class: "instantid-hints", role: "status"});
+        let status = {problem: null, download: null};
+
+        function sentences() {
+            const found = [];
+            const [width, height] = panel.size();
+            const cfg = panel.number("cfg_scale");
+            if (cfg > HIGH_CFG) found.push(`CFG scale ${cfg} burns faces with InstantID; 3 to 5 looks natural.`);
+            if (width === 1024 && height === 1024) found.push("1024 × 1024 invites stock-photo watermarks; 1016 × 1016 does not.");
+            if (panel.state.people.length > 1 && panel.state.settings.face_region === "everywhere") {
+                found.push("With several people, let InstantID act on the face or on a mask, or their faces mix.");
+            }
+            return found;
+        }
+
+        function render() {
+            const problem = status.problem ? el("p", {class: "instantid-error", role: "alert"}, status.problem) : null;
+            const {download} = status;
+            const offer = download && el("p", {}, download.progress || `${download.text} `, download.running ? null : button("Download", () => start()));
+            fill(element, problem, offer, ...sentences().map((text) => el("p", {class: "instantid-hint"}, text)));
+        }
+
+        async function ask(what = "status") {
+            try {
+                status = await panel.bridge.ask({do: what});
+                panel.setIdentities(status.identities);
+            } catch (error) {
+                status = {problem: error.message, download: null};
+            }
+            render();
+            if (status.download && status.download.running) setTimeout(() => ask(), POLL);
+        }
+
+        const start = () => ask("download");
+        return {element, render, ask};
+    };
+})((window.instantid = window.instantid || {}));

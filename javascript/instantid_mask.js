@@ -1,0 +1,77 @@
+"use strict";
+// A person's region: painted with a brush in the output's proportions, or an uploaded mask. White is the person's.
+(function (instantid) {
+    const {el, button} = instantid;
+    const SIDE = 512;
+
+    /** {element, render()}. The mask is uploaded after each stroke. */
+    instantid.maskField = function (panel, person) {
+        const canvas = el("canvas", {class: "instantid-mask", tabindex: 0, role: "img", "aria-label": "The person's region; paint with the pointer, or upload a mask below"});
+        const brush = el("input", {type: "range", min: 8, max: 128, value: 48, id: instantid.freshId("brush")});
+        const upload = instantid.pictureField("Or drop a mask picture here, white is the person's region", () => null, (picture) => picture && given(picture));
+        const note = el("p", {class: "instantid-error", role: "alert"});
+        const element = el("div", {class: "instantid-region"}, el("h4", {}, "Region"), canvas,
+            el("div", {class: "instantid-row"}, el("label", {htmlFor: brush.id}, "Brush"), brush, button("Everything", () => cover("white")), button("Clear", () => cover("black"))),
+            upload.element, note);
+
+        function context() {
+            const [width, height] = panel.size();
+            const scale = SIDE / Math.max(width, height);
+            const [w, h] = [Math.round(width * scale), Math.round(height * scale)];
+            const paint = canvas.getContext("2d");
+            if (canvas.width !== w || canvas.height !== h) {
+                const before = person.region ? canvas.cloneNode() : null;
+                if (before) before.getContext("2d").drawImage(canvas, 0, 0);
+                Object.assign(canvas, {width: w, height: h});
+                paint.fillRect(0, 0, w, h);
+                if (before) paint.drawImage(before, 0, 0, w, h);
+            }
+            return paint;
+        }
+
+        function cover(colour) {
+            const paint = context();
+            paint.fillStyle = colour;
+            paint.fillRect(0, 0, canvas.width, canvas.height);
+            store(colour === "black");
+        }
+
+        async function given(picture) {
+            const image = await createImageBitmap(await (await fetch(picture.url)).blob());
+            context().drawImage(image, 0, 0, canvas.width, canvas.height);
+            person.region = picture;
+            panel.changed();
+        }
+
+        function store(empty) {
+            if (empty) {
+                person.region = null;
+                panel.changed();
+                return;
+            }
+            canvas.toBlob(async (blob) => {
+                try {
+                    person.region = {path: await instantid.upload(blob)};
+                    note.textContent = "";
+                } catch (error) {
+                    note.textContent = error.message;
+                }
+                panel.changed();
+            });
+        }
+
+        canvas.addEventListener("pointerdown", (event) => {
+            const paint = context();
+            const scale = canvas.width / canvas.clientWidth;
+            const dab = ({offsetX, offsetY}) => {
+                paint.fillStyle = "white";
+                paint.beginPath();
+                paint.arc(offsetX * scale, offsetY * scale, Number(brush.value) / 2, 0, 2 * Math.PI);
+                paint.fill();
+            };
+            dab(event);
+            instantid.follow(event, (dx, dy, moved) => dab(moved), () => store(false));
+        });
+        return {element, render: () => element.hidden || context()};
+    };
+})((window.instantid = window.instantid || {}));

@@ -1,0 +1,180 @@
+"use strict";
+// The panel of one tab: people, editor, advanced settings, hints; and its text in gradio's hidden box.
+(function (instantid) {
+    const {el, button, fill} = instantid;
+    const panels = {};
+
+    class Panel {
+        constructor(root, data) {
+            const {tab, table, ids, drawing, max_people: maxPeople, max_photos: maxPhotos} = data;
+            Object.assign(this, {root, tab, table, ids, drawing, maxPeople, maxPhotos, colours: drawing.colours, identities: []});
+            this.bridge = instantid.bridge(tab, ids);
+            this.state = instantid.newState(table);
+            this.written = []; // own texts whose change gradio has yet to tell of
+            this.current = 0;
+            this.lastSize = this.size();
+            this.tabs = el("div", {class: "instantid-tabs", role: "tablist", "aria-label": "People"});
+            this.page = el("div");
+            this.hints = instantid.hints(this);
+            this.editor = new instantid.Editor(this);
+            this.advanced = instantid.controls(table, "advanced", () => this.state.settings, () => this.changed());
+            const more = el("details", {class: "instantid-advanced"}, el("summary", {}, "Advanced"), el("div", {class: "instantid-columns"}, ...this.advanced.elements));
+            fill(root, this.hints.element, this.tabs, this.page, this.backdropChoice(), this.editor.element, more);
+            root.addEventListener("paste", (event) => this.paste(event));
+            document.getElementById(`tab_${tab}`)?.addEventListener("input", () => this.follow());
+            this.rebuild();
+            this.hints.ask();
+        }
+
+        get person() {
+            return this.state.people[this.current];
+        }
+
+        /** [width, height] of the output, as the WebUI's own fields say. */
+        size() {
+            return [this.number("width") || 512, this.number("height") || 512];
+        }
+
+        number(name) {
+            const input = document.querySelector(`#${this.tab}_${name} input[type=number]`);
+            return input ? Number(input.value) : NaN;
+        }
+
+        /** The WebUI's fields may have changed. */
+        follow() {
+            const now = this.size();
+            if (now.join() !== this.lastSize.join()) {
+                this.editor.resize(this.lastSize, now);
+                this.lastSize = now;
+                this.changed();
+            }
+            this.hints.render();
+        }
+
+        /** Something of the state changed: the generation's text, the badge, the hints and the map follow. */
+        changed() {
+            const text = JSON.stringify(instantid.settingsOf(this.state, this.table, this.size()));
+            const box = document.querySelector(`#${this.ids.settings} textarea`);
+            if (box.value !== text) {
+                box.value = text;
+                this.written.push(text);
+                box.dispatchEvent(new Event("input", {bubbles: true}));
+            }
+            this.renderTabs();
+            this.pages[this.current].render();
+            this.hints.render();
+            this.editor.update();
+        }
+
+        /** Another text than the panel's own stands in the box: from a picture's infotext. */
+        restored(text) {
+            const own = this.written.indexOf(text);
+            this.written.splice(0, own + 1);
+            if (!text || own >= 0) return;
+            this.state = instantid.stateOf(JSON.parse(text), this.table);
+            this.current = 0;
+            this.advanced.show();
+            this.rebuild();
+        }
+
+        setIdentities(identities) {
+            this.identities = identities;
+            this.pages.forEach((page) => page.render());
+        }
+
+        /** New tabs for the state's people. */
+        rebuild() {
+            this.pages = this.state.people.map((person) => new instantid.PersonTab(this, person));
+            fill(this.page, ...this.pages.map((page) => page.element));
+            this.select(this.current);
+            this.changed();
+        }
+
+        renderPerson() {
+            this.pages[this.current].render();
+        }
+
+        select(index) {
+            this.current = index;
+            this.pages.forEach((page, i) => (page.element.hidden = i !== index));
+            this.renderTabs();
+            this.editor.draw();
+        }
+
+        renderTabs() {
+            const {people} = this.state;
+            const focused = [...this.tabs.children].indexOf(document.activeElement);
+            const tabs = people.map((person, index) => this.tab_(index));
+            const add = people.length < this.maxPeople ? button("+ Person", () => this.add(), {"aria-label": "Add a person"}) : null;
+            const remove = people.length > 1 ? button("Remove this person", () => this.remove()) : null;
+            this.tabs.replaceChildren(...tabs);
+            if (!this.tools) this.tabs.after((this.tools = el("div", {class: "instantid-row instantid-tools"})));
+            fill(this.tools, add, remove);
+            if (focused >= 0 && tabs[focused]) tabs[focused].focus();
+            this.badge();
+        }
+
+        tab_(index) {
+            const chosen = index === this.current;
+            const tab = button(`Person ${index + 1}`, () => this.select(index), {
+                class: "instantid-tab", role: "tab", "aria-selected": String(chosen), tabindex: chosen ? 0 : -1,
+                "aria-controls": this.pages[index].element.id, style: {borderColor: instantid.PERSON_COLOURS[index]},
+            });
+            tab.addEventListener("keydown", (event) => instantid.tabKeys(event, [...this.tabs.children]));
+            return tab;
+        }
+
+        add() {
+            this.state.people.push(instantid.newPerson(this.table));
+            this.current = this.state.people.length - 1;
+            this.rebuild();
+        }
+
+        remove() {
+            this.state.people.splice(this.current, 1);
+            this.current = Math.max(0, this.current - 1);
+            this.rebuild();
+        }
+
+        /** In the accordion's header: how many people are in use. */
+        badge() {
+            const header = document.querySelector(`#${this.ids.enabled} .label-wrap > span`);
+            if (!header) return;
+            const count = this.state.people.filter(instantid.isComplete).length;
+            const badge = header.querySelector(".instantid-badge") || header.appendChild(el("span", {class: "instantid-badge"}));
+            badge.textContent = count ? `${count} ${count === 1 ? "person" : "people"}` : "no photo yet";
+        }
+
+        paste(event) {
+            const files = [...event.clipboardData.files].filter((file) => file.type.startsWith("image/"));
+            if (!files.length) return;
+            event.preventDefault();
+            event.stopPropagation();
+            this.pages[this.current].photos.add(files);
+        }
+
+        backdropChoice() {
+            const id = instantid.freshId("backdrop");
+            const pictures = {
+                none: () => null,
+                "the picture of img2img": () => {
+                    const image = document.querySelector("#img2img_image img");
+                    return image && {url: image.src};
+                },
+                "the pose picture": () => this.person.posePicture,
+            };
+            const select = el("select", {id, onchange: () => this.editor.setBackdrop(pictures[select.value]())},
+                ...Object.keys(pictures).map((name) => el("option", {value: name}, name)));
+            return el("div", {class: "instantid-field"}, el("label", {htmlFor: id}, "Behind the points"), select);
+        }
+    }
+
+    /** Build the panel in its place. */
+    instantid.build = (root, data) => (panels[data.tab] = new Panel(root, data));
+
+    // What gradio calls when the text of the settings changes, see lib_instantid/webui/panel.py.
+    instantid.restored = function (tab, text) {
+        if (panels[tab]) panels[tab].restored(text);
+        else instantid.early[tab] = text;
+    };
+})((window.instantid = window.instantid || {}));

@@ -1,0 +1,75 @@
+"use strict";
+// What the panel holds, and the settings that the generation gets: the object of the API.
+(function (instantid) {
+    const defaultsOf = (table, owner) =>
+        Object.fromEntries(table.filter((field) => field.owner === owner).map((field) => [field.name, field.default]));
+
+    instantid.PRESETS = [
+        {name: "Balanced", adapter_strength: 0.8, identitynet_strength: 0.8},
+        {name: "More likeness", adapter_strength: 1.0, identitynet_strength: 1.0},
+        {name: "More style", adapter_strength: 0.6, identitynet_strength: 0.5},
+        {name: "Few-step models (LCM, Lightning, Turbo)", adapter_strength: 0.6, identitynet_strength: 0.7},
+    ];
+
+    /** A photo is {file, name, url, path, size, faces, which, keypoints, error}: `which` counts its faces from the left. */
+    instantid.newPerson = (table) => ({
+        source: "photos",
+        photos: [],
+        identity: null,
+        posePicture: null,
+        region: null,
+        head: null, // placed by hand, see instantid_head.js
+        keypoints: null, // fractions from elsewhere, until the editor has made a head of them
+        ...defaultsOf(table, "Person"),
+    });
+
+    instantid.newState = (table) => ({settings: defaultsOf(table, "Settings"), people: [instantid.newPerson(table)]});
+
+    instantid.isComplete = (person) =>
+        person.source === "identity" ? Boolean(person.identity) : person.photos.some((photo) => photo.path && !photo.error);
+
+    /** The chosen face of a photo, or null. */
+    instantid.chosenFace = function (photo) {
+        if (!photo.faces || !photo.faces.length) return null;
+        const area = ({box}) => (box[2] - box[0]) * (box[3] - box[1]);
+        if (photo.which) return photo.faces[photo.which - 1];
+        return photo.faces.reduce((best, face) => (area(face) > area(best) ? face : best));
+    };
+
+    function personSettings(person, table, [width, height]) {
+        const own = Object.fromEntries(table.filter((field) => field.owner === "Person").map((field) => [field.name, person[field.name]]));
+        const photos = person.photos.filter((photo) => photo.path && !photo.error);
+        if (person.source === "identity") own.identity = person.identity;
+        else {
+            own.photos = photos.map((photo) => photo.path);
+            if (photos.some((photo) => photo.which)) own.face = photos.map((photo) => photo.which || "largest");
+            if (photos.some((photo) => photo.keypoints)) own.photo_keypoints = photos.map((photo) => photo.keypoints || null);
+        }
+        if (own.pose === "pose picture" && person.posePicture) own.pose_picture = person.posePicture.path;
+        if (own.pose === "keypoints") own.keypoints = person.head ? instantid.head.fractions(person.head, width, height) : person.keypoints;
+        if (person.region) own.region = person.region.path;
+        return own;
+    }
+
+    /** size: [width, height] of the output. people: those with a photo or an identity. */
+    instantid.settingsOf = (state, table, size, people = state.people.filter(instantid.isComplete)) => ({
+        ...state.settings,
+        people: people.map((person) => personSettings(person, table, size)),
+    });
+
+    /** A state from settings that something else put into the page, such as a picture's infotext. */
+    instantid.stateOf = function (settings, table) {
+        const state = instantid.newState(table);
+        for (const name of Object.keys(state.settings)) if (name in settings) state.settings[name] = settings[name];
+        const people = (settings.people || []).map((given) => {
+            const person = instantid.newPerson(table);
+            for (const name of Object.keys(defaultsOf(table, "Person"))) if (name in given) person[name] = given[name];
+            person.source = given.identity ? "identity" : "photos";
+            person.identity = given.identity || null;
+            person.keypoints = given.keypoints || null;
+            return person;
+        });
+        if (people.length) state.people = people;
+        return state;
+    };
+})((window.instantid = window.instantid || {}));

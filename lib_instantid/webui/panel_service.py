@@ -1,0 +1,182 @@
+"""What the panel in the browser asks for while a person sets it up: faces in photos, head placements, identities, models.
+
+Each request is one JSON object with `do`, and each answer one with `error` or what was asked for.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from lib_instantid.errors import InstantIDError, SettingsError
+from lib_instantid.face.analyser import Analyser
+from lib_instantid.face.faces import Face, Picture
+from lib_instantid.face.geometry import align
+from lib_instantid.face.heads import average_head
+from lib_instantid.face.identity import combine
+from lib_instantid.face.identity_files import (
+    delete_identity,
+    list_identities,
+    load_thumbnail,
+    rename_identity,
+    save_identity,
+)
+from lib_instantid.face.keypoints import black_map, draw_keypoints, fractions_to_pixels
+from lib_instantid.face.photos import faces_of_photos
+from lib_instantid.face.picture import read_picture
+from lib_instantid.face.report import report
+from lib_instantid.guidance.people import Head, place_heads
+from lib_instantid.webui.arguments import settings_of
+from lib_instantid.webui.pictures import picture_of, upload_folder
+
+LOG = logging.getLogger(__name__)
+LONGEST_SIDE = 8192
+"""Pixels of the output; beyond it no map is drawn for the page."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Download:
+    """Files to fetch. text: what they are, with size and licence. start: begins in the background. progress: a sentence, while
+    it runs or after it failed."""
+
+    text: str
+    start: Callable[[], None]
+    progress: str
+    running: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What the panel's host provides. problem: why no picture can be made now, or None. download: what can be fetched."""
+
+    analyser: Callable[[], Analyser]
+    identities: Callable[[], Path]
+    problem: Callable[[], str | None]
+    download: Callable[[], Download | None]
+
+
+class PanelService:
+    """Answers the panel's requests."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._around = surroundings
+        self._actions: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+            "status": self._status,
+            "faces": self._faces,
+            "place": self._place,
+            "save identity": self._save,
+            "rename identity": self._rename,
+            "delete identity": self._delete,
+            "download": self._download,
+        }
+
+    def answer(self, text: str) -> str:
+        """One request's answer, both JSON. Never raises: the browser shows `error`."""
+        try:
+            request = json.loads(text)
+            found = self._actions[request["do"]](request)
+        except InstantIDError as error:
+            found = {"error": str(error)}
+        except Exception as error:
+            LOG.exception("the panel's request failed: %.200s", text)
+            found = {"error": f"Internal error, {type(error).__name__}: {error}. Please report it with the log."}
+        return json.dumps(found)
+
+    def _status(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        download = self._around.download()
+        offer = {name: getattr(download, name) for name in ("text", "progress", "running")} if download else None
+        return {"problem": self._around.problem(), "download": offer, "identities": self._listed()}
+
+    def _download(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        download = self._around.download()
+        if download is not None:
+            download.start()
+        return self._status(request)
+
+    def _faces(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """photo: path of an upload. keypoints: five points by hand, or null."""
+        photo, by_hand = self._upload(request["photo"], "photo"), request.get("keypoints")
+        picture = read_picture(photo, "photo")
+        size = picture.shape[1], picture.shape[0]
+        if by_hand is None:
+            faces = sorted(self._around.analyser().faces(picture), key=lambda face: face.centre[0])
+        else:
+            faces = [self._around.analyser().face_at(picture, fractions_to_pixels(by_hand, *size))]
+        return {"size": size, "faces": [_described(picture, face) for face in faces]}
+
+    def _place(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """settings: as the API's; keypoints may be missing, which gives an average head. width, height: of the output."""
+        width, height = (int(request[name]) for name in ("width", "height"))
+        if not (0 < width <= LONGEST_SIDE and 0 < height <= LONGEST_SIDE):
+            raise SettingsError(f"width, height: found {width} x {height}, expected 1 to {LONGEST_SIDE} pixels.")
+        average = (average_head(width, height) / (width, height)).tolist()
+        people = [_with_keypoints(person, average) for person in request["settings"]["people"]]
+        settings = settings_of([True, json.dumps({**request["settings"], "people": people})], [])
+        heads = place_heads(settings, (width, height), self._around.analyser())
+        drawn = [draw_keypoints(head.keypoints, width, height) for head in heads if head]
+        together = np.maximum.reduce([black_map(width, height), *drawn])
+        return {"heads": [_placed(head) for head in heads], "map": "data:image/png;base64," + _png(together)}
+
+    def _save(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """name; photos, photo_keypoints and face as a person's; thumbnail: whether to store one."""
+        photos = [self._upload(photo, f"photos[{i}]") for i, photo in enumerate(request["photos"], 1)]
+        found = faces_of_photos(photos, self._around.analyser(), request["face"], request["photo_keypoints"])
+        identity = replace(combine([photo.face for photo in found]), name=request["name"])
+        first = found[0]
+        small = base64.b64decode(_png(align(first.picture, first.face.keypoints))) if request["thumbnail"] else None
+        save_identity(identity, self._around.identities(), thumbnail=small)
+        return {"identities": self._listed()}
+
+    def _rename(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        rename_identity(request["name"], request["new_name"], self._around.identities())
+        return {"identities": self._listed()}
+
+    def _delete(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        delete_identity(request["name"], self._around.identities())
+        return {"identities": self._listed()}
+
+    def _listed(self) -> list[dict[str, Any]]:
+        folder = self._around.identities()
+        thumbnails = {name: load_thumbnail(name, folder) for name in list_identities(folder)}
+        return [
+            {"name": name, "thumbnail": png and "data:image/png;base64," + base64.b64encode(png).decode()}
+            for name, png in thumbnails.items()
+        ]
+
+    @staticmethod
+    def _upload(path: str, field: str) -> Any:
+        return picture_of(path, field, [upload_folder()])
+
+
+def _described(picture: Picture, face: Face) -> dict[str, Any]:
+    """A face as fractions of the picture, with its report."""
+    size = np.array([picture.shape[1], picture.shape[0]])
+    judged = report(picture, face)
+    return {
+        "box": (face.box.reshape(2, 2) / size).reshape(4).tolist(),
+        "keypoints": (face.keypoints / size).tolist(),
+        "level": judged.level,
+        "advice": judged.advice,
+        "width_px": judged.width_px,
+    }
+
+
+def _with_keypoints(person: Mapping[str, Any], average: Sequence[Sequence[float]]) -> dict[str, Any]:
+    return {**person, "keypoints": person.get("keypoints") or average}
+
+
+def _placed(head: Head | None) -> dict[str, Any] | None:
+    return {"keypoints": head.keypoints.tolist(), "depths": head.depths.tolist()} if head else None
+
+
+def _png(picture: Picture) -> str:
+    """(H, W, 3) uint8 RGB → base64."""
+    return base64.b64encode(cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes()).decode()

@@ -1,0 +1,81 @@
+"""What a running WebUI provides for the panel."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lib_instantid.errors import InstantIDError
+from lib_instantid.hosts.download import download
+from lib_instantid.hosts.model_files import ReleasedFile
+from lib_instantid.hosts.webui_host import WebuiHost
+from lib_instantid.webui.engine import Engine
+from lib_instantid.webui.panel_service import Download, Surroundings
+
+MEGABYTE = 1_000_000
+
+
+class ModelDownload:
+    """Fetches released files in the background, one at a time for the whole WebUI."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._thread: threading.Thread | None = None
+        self._progress = ""
+
+    def text(self, files: Sequence[ReleasedFile]) -> str:
+        """What would be fetched, with size and licence."""
+        listed = "; ".join(f"{file.path}, {file.size}, {file.licence}" for file in files)
+        return f"To be fetched into {self._folder}: {listed}."
+
+    @property
+    def progress(self) -> str:
+        """A sentence while it runs or after it failed; empty before and afterwards."""
+        return self._progress
+
+    @property
+    def running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self, files: Sequence[ReleasedFile]) -> None:
+        """Begin, unless it runs."""
+        if not self.running:
+            self._progress = "Connecting …"
+            self._thread = threading.Thread(target=self._run, args=(files,), daemon=True)
+            self._thread.start()
+
+    def _run(self, files: Sequence[ReleasedFile]) -> None:
+        try:
+            download(files, self._folder, progress=self._report)
+        except InstantIDError as error:
+            self._progress = str(error)
+        else:
+            self._progress = ""
+
+    def _report(self, name: str, done: int, total: int | None) -> None:
+        share = f" of {total / MEGABYTE:.0f}" if total else ""
+        self._progress = f"Fetching {name}: {done / MEGABYTE:.0f}{share} MB"
+
+
+def surroundings_of(host: WebuiHost, engine: Engine, identities: Callable[[], Path], folder: Path) -> Surroundings:
+    """folder: where missing model files are put."""
+    fetching = ModelDownload(folder)
+
+    def problem() -> str | None:
+        try:
+            engine.check_files()
+            host.check_model()
+        except InstantIDError as error:
+            return str(error)
+        return None
+
+    def offered() -> Download | None:
+        files = engine.missing_files()
+        if not files:
+            return None
+        return Download(
+            text=fetching.text(files), start=lambda: fetching.start(files), progress=fetching.progress, running=fetching.running
+        )
+
+    return Surroundings(analyser=lambda: engine.analyser, identities=identities, problem=problem, download=offered)
