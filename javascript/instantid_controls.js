@@ -56,7 +56,7 @@
         };
     };
 
-    /** Tabs with the keyboard's arrows, as ARIA asks. show(index) builds nothing: it is told what was chosen. */
+    /** Go through tabs with the keyboard's arrows, as ARIA asks. */
     instantid.tabKeys = function (event, tabs) {
         const step = {ArrowLeft: -1, ArrowRight: 1}[event.key];
         if (!step) return;

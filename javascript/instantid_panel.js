@@ -3,6 +3,7 @@
 (function (instantid) {
     const {el, button, fill} = instantid;
     const panels = {};
+    const ECHO = 5000; // milliseconds
 
     class Panel {
         constructor(root, data) {
@@ -10,16 +11,18 @@
             Object.assign(this, {root, tab, table, ids, drawing, maxPeople, maxPhotos, colours: drawing.colours, identities: []});
             this.bridge = instantid.bridge(tab, ids);
             this.state = instantid.newState(table);
-            this.written = []; // own texts whose change gradio has yet to tell of
+            this.text = ""; // of the settings
+            this.written = new Set(); // own texts of the last moments, whose changes gradio may yet tell of, even twice
             this.current = 0;
             this.lastSize = this.size();
             this.tabs = el("div", {class: "instantid-tabs", role: "tablist", "aria-label": "People"});
+            this.tools = el("div", {class: "instantid-row"});
             this.page = el("div");
             this.hints = instantid.hints(this);
             this.editor = new instantid.Editor(this);
             this.advanced = instantid.controls(table, "advanced", () => this.state.settings, () => this.changed());
             const more = el("details", {class: "instantid-advanced"}, el("summary", {}, "Advanced"), el("div", {class: "instantid-columns"}, ...this.advanced.elements));
-            fill(root, this.hints.element, this.tabs, this.page, this.backdropChoice(), this.editor.element, more);
+            fill(root, this.hints.element, this.tabs, this.tools, this.page, this.backdropChoice(), this.editor.element, more);
             root.addEventListener("paste", (event) => this.paste(event));
             document.getElementById(`tab_${tab}`)?.addEventListener("input", () => this.follow());
             this.rebuild();
@@ -55,22 +58,25 @@
         changed() {
             const text = JSON.stringify(instantid.settingsOf(this.state, this.table, this.size()));
             const box = document.querySelector(`#${this.ids.settings} textarea`);
-            if (box.value !== text) {
-                box.value = text;
-                this.written.push(text);
+            if (text !== this.text) {
+                this.text = box.value = text;
+                this.remember(text);
                 box.dispatchEvent(new Event("input", {bubbles: true}));
             }
-            this.renderTabs();
+            this.badge();
             this.pages[this.current].render();
             this.hints.render();
             this.editor.update();
         }
 
+        remember(text) {
+            this.written.add(text);
+            setTimeout(() => this.written.delete(text), ECHO);
+        }
+
         /** Another text than the panel's own stands in the box: from a picture's infotext. */
         restored(text) {
-            const own = this.written.indexOf(text);
-            this.written.splice(0, own + 1);
-            if (!text || own >= 0) return;
+            if (!text || text === this.text || this.written.has(text)) return;
             this.state = instantid.stateOf(JSON.parse(text), this.table);
             this.current = 0;
             this.advanced.show();
@@ -86,6 +92,7 @@
         rebuild() {
             this.pages = this.state.people.map((person) => new instantid.PersonTab(this, person));
             fill(this.page, ...this.pages.map((page) => page.element));
+            this.makeTabs();
             this.select(this.current);
             this.changed();
         }
@@ -97,31 +104,27 @@
         select(index) {
             this.current = index;
             this.pages.forEach((page, i) => (page.element.hidden = i !== index));
-            this.renderTabs();
+            [...this.tabs.children].forEach((tab, i) => {
+                tab.setAttribute("aria-selected", String(i === index));
+                tab.tabIndex = i === index ? 0 : -1;
+            });
             this.editor.draw();
         }
 
-        renderTabs() {
+        makeTabs() {
             const {people} = this.state;
-            const focused = [...this.tabs.children].indexOf(document.activeElement);
-            const tabs = people.map((person, index) => this.tab_(index));
-            const add = people.length < this.maxPeople ? button("+ Person", () => this.add(), {"aria-label": "Add a person"}) : null;
-            const remove = people.length > 1 ? button("Remove this person", () => this.remove()) : null;
-            this.tabs.replaceChildren(...tabs);
-            if (!this.tools) this.tabs.after((this.tools = el("div", {class: "instantid-row instantid-tools"})));
-            fill(this.tools, add, remove);
-            if (focused >= 0 && tabs[focused]) tabs[focused].focus();
-            this.badge();
-        }
-
-        tab_(index) {
-            const chosen = index === this.current;
-            const tab = button(`Person ${index + 1}`, () => this.select(index), {
-                class: "instantid-tab", role: "tab", "aria-selected": String(chosen), tabindex: chosen ? 0 : -1,
-                "aria-controls": this.pages[index].element.id, style: {borderColor: instantid.PERSON_COLOURS[index]},
+            const tabs = people.map((_, index) => {
+                const tab = button(`Person ${index + 1}`, () => this.select(index), {
+                    class: "instantid-tab", role: "tab", "aria-controls": this.pages[index].element.id,
+                    style: {borderColor: instantid.PERSON_COLOURS[index]},
+                });
+                tab.addEventListener("keydown", (event) => instantid.tabKeys(event, tabs));
+                return tab;
             });
-            tab.addEventListener("keydown", (event) => instantid.tabKeys(event, [...this.tabs.children]));
-            return tab;
+            fill(this.tabs, ...tabs);
+            fill(this.tools,
+                people.length < this.maxPeople && button("+ Person", () => this.add(), {"aria-label": "Add a person"}),
+                people.length > 1 && button("Remove this person", () => this.remove()));
         }
 
         add() {

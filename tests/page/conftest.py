@@ -1,0 +1,98 @@
+"""The page of its own under both generations of gradio, in a real browser.
+
+`make test` makes the two environments. Where there is no Chromium, or an environment is missing, these tests are left out, and
+the end of the run says so.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.conftest import SMALL
+from tests.page.browser import Panel, find_chromium, launch
+
+ROOT = Path(__file__).parents[2]
+GRADIOS = {"gradio 3.41.2": ROOT / ".page-3.41", "gradio 4.40.0": ROOT / ".page-4.40"}
+WRITE_WEIGHTS = f"""
+import sys
+from pathlib import Path
+from lib_instantid.hosts.stand_ins.face_models import write_face_models
+from lib_instantid.hosts.stand_ins.weights import Size, write_weights
+write_weights(Path(sys.argv[1]), {SMALL})
+write_face_models(Path(sys.argv[1]) / "antelopev2")
+"""
+STARTING = 120
+"""Seconds until the page is there; it imports torch and diffusers."""
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        executable = find_chromium(playwright)
+        assert executable, "no Chromium: install the package chromium, or run `.venv/bin/playwright install chromium`"
+        browser = launch(playwright, executable)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session", params=[name for name, folder in GRADIOS.items() if folder.is_dir()])
+def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Of the running page, on small weights that its own libraries have written."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = tmp_path_factory.mktemp("page")
+    python = GRADIOS[request.param] / "bin" / "python"
+    subprocess.run([python, "-c", WRITE_WEIGHTS, folder / "weights"], cwd=ROOT, check=True, capture_output=True)
+    command = [python, "-m", "lib_instantid", "page", "--port", str(port)]
+    command += ["--stand-ins", folder / "weights", "--out", folder / "outputs"]
+    own = {"GRADIO_TEMP_DIR": str(folder / "uploads"), "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **own}, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        _wait(f"http://127.0.0.1:{port}/", server, folder / "log")
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _wait(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + STARTING
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.5)
+        else:
+            return
+    pytest.fail(f"the page did not start:\n{log.read_text()[-3000:]}")
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    page = context.new_page()
+    page.goto(address)
+    yield page
+    context.close()
+
+
+@pytest.fixture
+def panel(page: Page) -> Iterator[Panel]:
+    """The opened panel; at the end there were no errors in the page."""
+    panel = Panel(page)
+    page.wait_for_function("() => window.instantid && window.instantid.start")
+    panel.open()
+    yield panel
+    assert panel.errors == []
