@@ -9,7 +9,7 @@ from lib_instantid.face.faces import Floats
 from lib_instantid.face.geometry import Points
 from lib_instantid.face.mean_shape import MEAN_SHAPE
 
-SHARE = 0.3
+SHARE = 0.15
 """Of the output's shorter side: from the eyes to the mouth of the average head. The face is then about half of it."""
 
 

@@ -20,12 +20,14 @@ def settings_of(arguments: Sequence[Any], allowed: Sequence[Path]) -> Settings:
     Raises SettingsError or PictureError that names the field. allowed: folders whose pictures may be named by path; the
     page's uploads may always.
     """
-    first, *rest = [*arguments, False]
+    first, text = [*arguments, False, ""][:2] if arguments else (False, "")
     if isinstance(first, Mapping):
         return settings_from_dict(_with_pictures({"enabled": True, **first}, allowed))
+    if not isinstance(first, bool):
+        raise SettingsError(f"args[0]: found {type(first).__name__}, expected an object with InstantID's settings.")
     if not first:
         return Settings()
-    values = _from_text(rest[0])
+    values = _from_text(text)
     return settings_from_dict(_with_pictures({**values, "enabled": True}, [*allowed, upload_folder()]))
 
 

@@ -108,7 +108,8 @@ def test_turning_is_a_rotation_in_three_dimensions(placed: Panel) -> None:
     depths = placed.page.evaluate(
         """async () => {
             const base = {base: [[10, 20, 3], [40, 22, 4], [25, 40, 15], [14, 55, 2], [37, 56, 1]], yaw: 0, pitch: 0};
-            const turned = [[30, 0], [0, 20], [-45, -30]].map(([yaw, pitch]) => window.instantid.head.points(window.instantid.head.turned(base, yaw, pitch)));
+            const {points, turned: turn} = window.instantid.head;
+            const turned = [[30, 0], [0, 20], [-45, -30]].map(([yaw, pitch]) => points(turn(base, yaw, pitch)));
             return {base: base.base, turned};
         }"""
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
+import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from lib_instantid.errors import InstantIDError, PictureError, SettingsError
 from lib_instantid.face.picture import read_picture
 from lib_instantid.guidance.settings import Person, Settings
 from lib_instantid.webui.arguments import settings_of
-from lib_instantid.webui.fields import FIELDS
+from lib_instantid.webui.fields import FIELDS, table_for_page
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (8, 12, 3), dtype=np.uint8)
 
@@ -32,35 +32,54 @@ BASE64 = base64.b64encode(png()).decode()
 
 
 def page(**values: Any) -> list[Any]:
-    """What the page sends: a value for every field, the defaults but for these."""
-    defaults = {field.name: field.setting.default for field in FIELDS}
-    empty = {"photos": None, "pose_picture": None}
-    return [{**defaults, **empty, "enabled": True, **values}[field.name] for field in FIELDS]
+    """What the page sends: its switch and the text of the settings."""
+    return [True, json.dumps(values)]
 
 
 def test_every_field_of_the_table_is_a_setting_with_its_kind() -> None:
-    assert FIELDS[0].name == "enabled"
-    assert [field.advanced for field in FIELDS[1:]] == sorted(field.advanced for field in FIELDS[1:])
     assert len({field.name for field in FIELDS}) == len(FIELDS)
     for field in FIELDS:
-        assert field.setting.metadata["help"]
-        assert ("low" in field.setting.metadata) == (field.kind == "slider")
-        if field.choices and "options" in field.setting.metadata:
-            assert set(field.choices) <= set(field.setting.metadata["options"])
+        limits = field.setting.metadata
+        assert limits["help"]
+        assert ("low" in limits) == (field.kind == "slider")
+        assert len(field.labels) == len(limits.get("options", ()))
+        assert isinstance(field.setting.default, bool) == (field.kind == "switch")
+    json.dumps(table_for_page())
 
 
-def test_switched_off_the_page_asks_for_nothing() -> None:
-    assert settings_of(page(enabled=False, photos=["nonsense"]), []) == Settings()
-    assert settings_of([], []) == Settings()
+def test_every_number_choice_and_switch_of_the_settings_is_in_the_table() -> None:
+    plain = {f.name for owner in (Settings, Person) for f in dataclasses.fields(owner) if {"low", "options"} & set(f.metadata)}
+    assert {field.name for field in FIELDS} - {"report_similarity"} == plain
 
 
-def test_page_and_api_give_the_same_settings() -> None:
-    upload = SimpleNamespace(name="/tmp/a.png")
-    from_page = settings_of(page(photos=[upload], adapter_strength=0.6, control_mode="prompt"), [])
+@pytest.mark.parametrize("arguments", [[], [False], [False, "nonsense"], [False, ""]])
+def test_switched_off_the_page_asks_for_nothing(arguments: list[Any]) -> None:
+    assert settings_of(arguments, []) == Settings()
+
+
+def test_page_and_api_give_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    (tmp_path / "a.png").write_bytes(png())
+    from_page = settings_of(
+        page(people=[{"photos": [str(tmp_path / "a.png")], "adapter_strength": 0.6}], control_mode="prompt"), []
+    )
     from_api = settings_of([{"people": [{"photos": [BASE64], "adapter_strength": 0.6}], "control_mode": "prompt"}], [])
-    assert from_page.people[0].photos == [Path("/tmp/a.png")]
+    assert from_page.people[0].photos == [tmp_path / "a.png"]
     same = lambda s: dataclasses.replace(s, people=[dataclasses.replace(s.people[0], photos=["x"])])  # noqa: E731
     assert same(from_page) == same(from_api)
+
+
+def test_the_page_names_only_uploads_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    (tmp_path / "a.png").write_bytes(png())
+    with pytest.raises(PictureError, match="not below an allowed folder"):
+        settings_of(page(people=[{"photos": [str(tmp_path / "a.png")]}]), [])
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3", None])
+def test_a_text_of_the_page_that_is_no_object_is_refused(text: Any) -> None:
+    with pytest.raises(SettingsError):
+        settings_of([True, text], [])
 
 
 def test_an_api_request_that_names_instantid_means_it() -> None:
@@ -114,9 +133,10 @@ def test_a_wrong_request_names_the_field(wrong: str) -> None:
         settings_of([request], [])
 
 
-def test_the_page_without_a_photo_says_so() -> None:
-    with pytest.raises(SettingsError, match="photos"):
-        settings_of(page(), [])
+@pytest.mark.parametrize("people", [[], [{"photos": []}]])
+def test_the_page_without_a_photo_says_so(people: list[Any]) -> None:
+    with pytest.raises(SettingsError, match="photo"):
+        settings_of(page(people=people), [])
 
 
 @pytest.mark.parametrize("argument", ["text", 3, ["list"]])
