@@ -76,6 +76,9 @@ class A1111Host:
         self._undo.close()
         self._attached = self._guidance = self._noisy = self._predicted = None
 
+    def free(self) -> None:
+        devices.torch_gc()
+
     def callbacks(self) -> dict[str, Callable[[Any], None]]:
         own = {
             "on_cfg_denoiser": self._on_cfg_denoiser,

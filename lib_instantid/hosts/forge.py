@@ -139,6 +139,11 @@ class ForgeHost:
         self._undo.close()
         self._attached = self._guidance = None
 
+    def free(self) -> None:
+        self._net_patcher = None
+        memory_management.cleanup_models()
+        memory_management.soft_empty_cache()
+
     def callbacks(self) -> dict[str, Callable[[Any], None]]:
         return {"on_cfg_denoiser": loudly(self._on_cfg_denoiser, self.refuse)}
 

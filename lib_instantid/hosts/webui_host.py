@@ -43,6 +43,10 @@ class WebuiHost(Protocol):
         """Remove everything; more than once is once."""
         ...
 
+    def free(self) -> None:
+        """The networks are no longer wanted: forget them, and give their memory back."""
+        ...
+
     def callbacks(self) -> dict[str, Callable[[Any], None]]:
         """What the WebUI's script_callbacks are to call, by the names of their registering functions."""
         ...

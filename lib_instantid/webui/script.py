@@ -65,7 +65,14 @@ class Extension:
     def end(self, p: Any) -> None:
         self.stop()
         self._generations.end(p)
-        self.engine.release()
+        if self.engine.release():
+            self.host.free()
+
+    def unload(self) -> None:
+        """Let go of everything that is loaded. Not to be called during a generation."""
+        self.stop()
+        self.engine.forget()
+        self.host.free()
 
     def _look(self, p: Any, generation: Generation, arguments: Sequence[Any]) -> None:
         generation.settings = settings_of(arguments, self._allowed())
