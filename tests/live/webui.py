@@ -117,8 +117,15 @@ class WebUI:
     @property
     def has_page(self) -> bool:
         """Not so under --nowebui."""
+        return self._answers("internal/ping")
+
+    @property
+    def has_controlnet(self) -> bool:
+        return self._answers("controlnet/model_list")
+
+    def _answers(self, path: str) -> bool:
         try:
-            urllib.request.urlopen(f"{self.url}/internal/ping", timeout=TIMEOUT).close()
+            urllib.request.urlopen(f"{self.url}/{path}", timeout=TIMEOUT).close()
         except urllib.error.HTTPError:
             return False
         return True
