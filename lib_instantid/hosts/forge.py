@@ -97,9 +97,6 @@ class ForgeHost:
     def device_and_dtype(self) -> tuple[torch.device, torch.dtype]:
         return memory_management.get_torch_device(), self._patcher().model.computation_dtype
 
-    def check_model(self) -> None:
-        """Every model of Forge has an object to attach to; whether it fits shows when attaching."""
-
     def attach(self, guidance: Guidance, comment: Comment) -> None:
         self.detach()
         unet = self._unet()

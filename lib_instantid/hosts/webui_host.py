@@ -27,12 +27,11 @@ class WebuiHost(Protocol):
         """Where the UNet computes, and in what."""
         ...
 
-    def check_model(self) -> None:
-        """Raise UnsupportedModel where nothing can be attached to the loaded model."""
-        ...
-
     def attach(self, guidance: Guidance, comment: Comment) -> None:
-        """Attach until `detach`; `comment` is told if a model that is swapped in later is left out."""
+        """Attach until `detach`; `comment` is told if a model that is swapped in later is left out.
+
+        Raises UnsupportedModel where the loaded model cannot be attached to.
+        """
         ...
 
     def refuse(self, error: Exception) -> None:

@@ -78,7 +78,6 @@ class Extension:
         generation.settings = settings_of(arguments, self._allowed())
         if not generation.settings.enabled:
             return
-        self.host.check_model()
         for person in generation.people((p.width, p.height), self.engine):
             for advice in person.advice:
                 note(p, advice)

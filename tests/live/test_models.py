@@ -109,6 +109,26 @@ def test_a_second_passs_checkpoint_of_another_kind_is_refused(webui: WebUI, guid
 
 
 @pytest.fixture
+def engine(webui: WebUI) -> Iterator[str]:
+    """A UNet that runs no blocks, as TensorRT's, is chosen in the settings."""
+    webui.post("sdapi/v1/options", {"sd_unet": "[probe] zeros"})
+    yield "[probe] zeros"
+    webui.post("sdapi/v1/options", {"sd_unet": "Automatic"})
+    webui.plain()
+
+
+@pytest.mark.a1111
+def test_an_engine_in_the_unets_place_is_refused_and_the_next_one_works(webui: WebUI, guided: Answer, engine: str) -> None:
+    for _ in range(2):
+        answer = webui.attempt({"people": [person()]})
+        assert answer.status == 422
+        assert engine in answer.message
+        assert 'SD Unet "None"' in answer.message
+    webui.post("sdapi/v1/options", {"sd_unet": "None"})
+    assert alike(webui.guided().picture, guided.picture)
+
+
+@pytest.fixture
 def without_face_models(webui: WebUI) -> Iterator[Path]:
     """The face models' folder is out of the way, and all that was loaded is released by the page's button."""
     folder = webui.folder / "models" / "insightface"

@@ -37,8 +37,6 @@ class Host:
     def device_and_dtype(self) -> tuple[torch.device, torch.dtype]:
         return torch.device("cpu"), torch.float32
 
-    def check_model(self) -> None: ...
-
     def attach(self, guidance: Guidance, comment: Any) -> None:
         del comment
         self.sizes.append(tuple(guidance.people[0].keypoint_map.shape[2:]))

@@ -19,7 +19,7 @@ from contextlib import ExitStack
 import gradio as gr
 import modules.scripts as scripts
 import torch
-from modules import processing, script_callbacks, shared
+from modules import processing, script_callbacks, sd_unet, shared
 
 INPUTS = ("x", "timesteps", "context", "y")
 undo = ExitStack()
@@ -65,7 +65,20 @@ def on_cfg_denoiser(params):
         undo.callback(vars(model).pop, "memory_required", None)
 
 
+def list_unets(found):
+    """A1111: a UNet such as TensorRT's, which runs no blocks."""
+
+    class Zeros(sd_unet.SdUnet):
+        def forward(self, x, *_, **__):
+            return torch.zeros_like(x)
+
+    option = sd_unet.SdUnetOption()
+    option.label, option.create_unet = "[probe] zeros", Zeros
+    found.append(option)
+
+
 script_callbacks.on_app_started(on_app_started)
+script_callbacks.on_list_unets(list_unets)
 script_callbacks.on_cfg_denoiser(on_cfg_denoiser)
 
 
