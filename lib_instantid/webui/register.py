@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from modules import paths, script_callbacks, shared
+from modules.call_queue import queue_lock
 
 from lib_instantid.hosts.webui_host import WebuiHost
 from lib_instantid.webui.engine import Engine
@@ -14,6 +16,9 @@ from lib_instantid.webui.options import add_options, keep, models_folder
 from lib_instantid.webui.panel_service import PanelService
 from lib_instantid.webui.script import Extension
 from lib_instantid.webui.surroundings import surroundings_of
+
+UNLOAD_BUTTON = "sett_unload_sd_model"
+"""The settings page's button that unloads the checkpoint."""
 
 
 def register() -> tuple[Extension, PanelService]:
@@ -25,6 +30,7 @@ def register() -> tuple[Extension, PanelService]:
     for name, callback in host.callbacks().items():
         getattr(script_callbacks, name)(callback)
     script_callbacks.on_script_unloaded(extension.stop)
+    script_callbacks.on_after_component(_also_unloading(extension))
     add_options()
     downloads = Path(paths.models_path) / "instantid"
     return extension, PanelService(surroundings_of(host, engine, _identities, downloads))
@@ -38,6 +44,20 @@ def _host() -> WebuiHost:
     from lib_instantid.hosts.a1111 import A1111Host
 
     return A1111Host()
+
+
+def _also_unloading(extension: Extension) -> Callable[..., None]:
+    """A callback that gives the unload button a second thing to do; the WebUIs tell nobody that it was pressed."""
+
+    def unload() -> None:
+        with queue_lock:
+            extension.unload()
+
+    def listen(component: Any, **described: Any) -> None:
+        if described.get("elem_id") == UNLOAD_BUTTON:
+            component.click(fn=unload, inputs=[], outputs=[])
+
+    return listen
 
 
 def _folders(host: WebuiHost) -> Sequence[Path]:

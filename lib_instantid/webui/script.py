@@ -65,13 +65,19 @@ class Extension:
     def end(self, p: Any) -> None:
         self.stop()
         self._generations.end(p)
-        self.engine.release()
+        if self.engine.release():
+            self.host.free()
+
+    def unload(self) -> None:
+        """Let go of everything that is loaded. Not to be called during a generation."""
+        self.stop()
+        self.engine.forget()
+        self.host.free()
 
     def _look(self, p: Any, generation: Generation, arguments: Sequence[Any]) -> None:
         generation.settings = settings_of(arguments, self._allowed())
         if not generation.settings.enabled:
             return
-        self.host.check_model()
         for person in generation.people((p.width, p.height), self.engine):
             for advice in person.advice:
                 note(p, advice)
