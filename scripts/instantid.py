@@ -18,6 +18,9 @@ class InstantIDScript(scripts.Script):
     def ui(self, is_img2img):
         return build_panel(self.elem_id)
 
+    def before_process(self, p, *args):
+        extension.before_process(p, args)
+
     def process(self, p, *args):
         extension.process(p, args)
 
@@ -27,5 +30,8 @@ class InstantIDScript(scripts.Script):
     def post_sample(self, p, ps, *args):
         extension.stop()
 
+    def postprocess_image_after_composite(self, p, pp, *args):
+        extension.picture(p, pp.image)
+
     def postprocess(self, p, processed, *args):
-        extension.end(p)
+        extension.finish(p, processed)

@@ -121,6 +121,7 @@ class Settings:
     cfg_rescale: float = _number(0.0, 0.0, 1.0, "how far the guided noise is scaled back to the conditional one's contrast")
     report_similarity: bool = _other(False, "measure how like the person each picture is")
     best_of: int = _number(1, 1, 8, "make so many candidates and order them by likeness")
+    only_best: bool = _other(False, "return only the most like of the candidates")
 
     def __post_init__(self) -> None:
         _check_fields(self)

@@ -10,6 +10,7 @@ from lib_instantid.errors import InstantIDError
 from lib_instantid.guidance.guidance import Guidance, make_guidance
 from lib_instantid.guidance.people import ResolvedPerson, resolve_people
 from lib_instantid.guidance.settings import Settings
+from lib_instantid.webui.candidates import Candidates, Likeness
 from lib_instantid.webui.engine import Engine
 
 UNPROCESSABLE = 422
@@ -26,11 +27,14 @@ class InstantID(InstantIDError):
 
 
 class Generation:
-    """The state of one `p`. `error` is raised where the WebUI cannot swallow it."""
+    """The state of one `p`. `error` is raised where the WebUI cannot swallow it. candidates: where more pictures are made than
+    were asked for. likeness: where the pictures are measured."""
 
     def __init__(self, identities: Path) -> None:
         self.settings = Settings()
         self.error: InstantID | None = None
+        self.candidates: Candidates | None = None
+        self.likeness: Likeness | None = None
         self._identities = identities
         self._guidance: dict[tuple[int, int], Guidance] = {}
 
@@ -65,8 +69,8 @@ class Generations:
             weakref.finalize(p, self._by_id.pop, id(p), None)
         self._by_id[id(p)] = generation
 
-    def end(self, p: Any) -> None:
-        self._by_id.pop(id(p), None)
+    def end(self, p: Any) -> Generation | None:
+        return self._by_id.pop(id(p), None)
 
     def of(self, p: Any) -> Generation | None:
         return self._by_id.get(id(p))
