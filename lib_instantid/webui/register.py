@@ -7,20 +7,28 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from modules import paths, script_callbacks, shared
+from modules.call_queue import queue_lock
 
 from lib_instantid.hosts.webui_host import WebuiHost
+from lib_instantid.webui.api import add_routes
 from lib_instantid.webui.engine import Engine
 from lib_instantid.webui.options import add_options, keep, models_folder
+from lib_instantid.webui.routes import Services
 from lib_instantid.webui.script import Extension
 
 
 def register() -> Extension:
     """A new extension with its callbacks; what an earlier one left is taken down by `on_script_unloaded`."""
     host = _host()
-    extension = Extension(host, Engine(lambda: _folders(host), keep), _identities, _allowed)
+    engine = Engine(lambda: _folders(host), keep)
+    extension = Extension(host, engine, _identities, _allowed)
+    services = Services(
+        analyser=lambda: engine.analyser, folders=lambda: _folders(host), identities=_identities, allowed=_allowed
+    )
     for name, callback in host.callbacks().items():
         getattr(script_callbacks, name)(callback)
     script_callbacks.on_script_unloaded(extension.stop)
+    script_callbacks.on_app_started(lambda _, app: add_routes(app, services, queue_lock))
     add_options()
     return extension
 
