@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from lib_instantid.errors import InstantIDError
 from lib_instantid.guidance.guidance import Guidance, make_guidance
@@ -58,19 +58,22 @@ class Generation:
         return self.settings.hires in ("both", "second pass" if second_pass else "first pass")
 
 
-class Generations:
-    """The generation of each `p`, for as long as that lives. Other scripts nest and copy theirs."""
+T = TypeVar("T")
+
+
+class PerP(Generic[T]):
+    """Something of each `p`, for as long as that lives. Other scripts nest and copy theirs; a copy has nothing."""
 
     def __init__(self) -> None:
-        self._by_id: dict[int, Generation] = {}
+        self._by_id: dict[int, T] = {}
 
-    def begin(self, p: Any, generation: Generation) -> None:
+    def begin(self, p: Any, own: T) -> None:
         if id(p) not in self._by_id:
             weakref.finalize(p, self._by_id.pop, id(p), None)
-        self._by_id[id(p)] = generation
+        self._by_id[id(p)] = own
 
-    def end(self, p: Any) -> Generation | None:
+    def end(self, p: Any) -> T | None:
         return self._by_id.pop(id(p), None)
 
-    def of(self, p: Any) -> Generation | None:
+    def of(self, p: Any) -> T | None:
         return self._by_id.get(id(p))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from modules import paths, script_callbacks, shared
+from modules import paths, script_callbacks, scripts, shared
 from modules.call_queue import queue_lock
 
 from lib_instantid.hosts.webui_host import WebuiHost
@@ -15,6 +15,7 @@ from lib_instantid.webui.engine import Engine
 from lib_instantid.webui.options import add_options, keep, models_folder
 from lib_instantid.webui.routes import Services
 from lib_instantid.webui.script import Extension
+from lib_instantid.webui.xyz import axes
 
 
 def register() -> Extension:
@@ -30,7 +31,16 @@ def register() -> Extension:
     script_callbacks.on_script_unloaded(extension.stop)
     script_callbacks.on_app_started(lambda _, app: add_routes(app, services, queue_lock))
     add_options()
+    _add_axes(extension)
     return extension
+
+
+def _add_axes(extension: Extension) -> None:
+    """The plot's script is loaded before every extension's, and anew at a reload of the page. It is known by its file."""
+    for script in scripts.scripts_data:
+        if script.script_class.__module__ == "xyz_grid.py":
+            own = axes(script.module.AxisOption, extension.plot, _identities, _allowed)
+            script.module.axis_options.extend(own)
 
 
 def _host() -> WebuiHost:

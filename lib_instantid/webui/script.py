@@ -12,7 +12,8 @@ from lib_instantid.units import LATENT_FACTOR
 from lib_instantid.webui import candidates, infotext
 from lib_instantid.webui.arguments import settings_of
 from lib_instantid.webui.engine import Engine
-from lib_instantid.webui.generation import Generation, Generations, InstantID
+from lib_instantid.webui.generation import Generation, InstantID, PerP
+from lib_instantid.webui.plot import Plot
 
 NOTES = "InstantID notes"
 """Where the infotext, and so the API's answer, has them: the WebUIs show comments in the page alone."""
@@ -36,7 +37,8 @@ class Extension:
         self.engine = engine
         self._identities = identities
         self._allowed = allowed
-        self._generations = Generations()
+        self._generations: PerP[Generation] = PerP()
+        self.plot = Plot()
 
     def before_process(self, p: Any, arguments: Sequence[Any]) -> None:
         """A generation starts: read the settings, while it is still open how many pictures will be made."""
@@ -102,7 +104,7 @@ class Extension:
         return generation
 
     def _read(self, p: Any, generation: Generation, arguments: Sequence[Any]) -> None:
-        settings = generation.settings = settings_of(arguments, self._allowed())
+        settings = generation.settings = self.plot.applied(p, settings_of(arguments, self._allowed()))
         if settings.enabled and settings.best_of > 1:
             if not isinstance(p.prompt, str):
                 note(p, "best_of: another script gives each picture its own prompt, and so one candidate.")

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from torch import nn
 
 from lib_instantid.face.analyser import Analyser
 from lib_instantid.face.identity import cosine
 from lib_instantid.webui.candidates import KEY
-from lib_instantid.webui.engine import Engine, Keep
 from lib_instantid.webui.script import NOTES, Extension
 from tests.face.scenes import GREEN, RED, squares
 from tests.webui.processing import P, parsed, process_images
-from tests.webui.test_extension import Host, photo
+from tests.webui.test_extension import photo
 
 PHOTO = photo((90, 60, 70))
 ONE = {"people": [{"photos": [PHOTO]}]}
@@ -28,15 +24,6 @@ def painted(seed: int) -> np.ndarray:
     """A picture of each seed, every third without a face."""
     places = [] if seed % 3 == 0 else [(60 + 7 * (seed % 5), 50, 60 + 4 * (seed % 7))]
     return squares(300, 200, places, GREEN if seed % 2 else RED)
-
-
-@pytest.fixture
-def extension(diffusers_unet: nn.Module, weights_folder: Path, tmp_path: Path) -> Extension:
-    for name in ("ControlNetModel", "antelopev2"):
-        shutil.copytree(weights_folder / name, tmp_path / name)
-    shutil.copy(weights_folder / "ip-adapter.bin", tmp_path)
-    engine = Engine(lambda: [tmp_path], lambda: Keep.CPU)
-    return Extension(Host(diffusers_unet), engine, lambda: tmp_path, lambda: [])  # type: ignore[arg-type]
 
 
 def expected(analyser: Analyser, seed: int) -> str:
