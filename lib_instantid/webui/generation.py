@@ -6,6 +6,8 @@ import weakref
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from PIL import Image
+
 from lib_instantid.errors import InstantIDError
 from lib_instantid.guidance.guidance import Guidance, make_guidance
 from lib_instantid.guidance.people import ResolvedPerson, resolve_people
@@ -53,6 +55,11 @@ class Generation:
             placed = [person.placed for person in self.people(size, engine)]
             self._guidance[size] = make_guidance(self.settings, placed, size, engine.adapter, engine.identitynet)
         return self._guidance[size]
+
+    def keypoint_maps(self) -> list[Image.Image]:
+        """As IdentityNet saw them, one per person and size of a pass."""
+        hints = [person.keypoint_map[0] for guidance in self._guidance.values() for person in guidance.people]
+        return [Image.fromarray((hint.permute(1, 2, 0) * 255).round().byte().cpu().numpy()) for hint in hints]
 
     def acts_in(self, second_pass: bool) -> bool:
         return self.settings.hires in ("both", "second pass" if second_pass else "first pass")

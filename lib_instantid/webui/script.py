@@ -31,12 +31,18 @@ class Extension:
     """What both tabs share: one host, one engine, and the generations under way."""
 
     def __init__(
-        self, host: WebuiHost, engine: Engine, identities: Callable[[], Path], allowed: Callable[[], Sequence[Path]]
+        self,
+        host: WebuiHost,
+        engine: Engine,
+        identities: Callable[[], Path],
+        allowed: Callable[[], Sequence[Path]],
+        maps_wanted: Callable[[], bool] = bool,
     ) -> None:
         self.host = host
         self.engine = engine
         self._identities = identities
         self._allowed = allowed
+        self._maps_wanted = maps_wanted
         self._generations: PerP[Generation] = PerP()
         self.plot = Plot()
 
@@ -86,6 +92,8 @@ class Extension:
         generation = self._generations.of(p)
         if generation is not None and generation.likeness is not None:
             self._order(p, processed, generation, generation.likeness)
+        if generation is not None and self._maps_wanted():
+            processed.images = [*processed.images, *generation.keypoint_maps()]
         self.end(p)
 
     def end(self, p: Any) -> None:

@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from lib_instantid.face.analyser import Analyser
+from lib_instantid.face.geometry import crop_and_resize
 from lib_instantid.face.identity import cosine
+from lib_instantid.face.keypoints import draw_keypoints
 from lib_instantid.webui.candidates import KEY
 from lib_instantid.webui.script import NOTES, Extension
 from tests.face.scenes import GREEN, RED, squares
@@ -126,3 +128,16 @@ def test_a_failure_to_measure_is_said_and_the_picture_stays(extension: Extension
     p = P(n_iter=2)
     assert len(process_images(extension, p, [{**ONE, "report_similarity": True}], paint).images) == 3
     assert "likeness cannot be measured" in p.extra_generation_params[NOTES]
+
+
+def test_the_keypoint_maps_are_added_where_that_is_wished(extension: Extension, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(process_images(extension, P(), [ONE], painted).images) == 1
+    monkeypatch.setattr(extension, "_maps_wanted", lambda: True)
+    p = P()
+    picture, found = process_images(extension, p, [ONE], painted).images
+    assert found.size == (p.width, p.height)
+    (face,) = extension.engine.analyser.faces(squares(300, 200, [(90, 60, 70)]))
+    placement = crop_and_resize((300, 200), (p.width, p.height), keep=face.box)
+    expected = draw_keypoints(placement.points(face.keypoints), p.width, p.height)
+    assert np.array_equal(np.asarray(found), expected)
+    assert picture.size != found.size
