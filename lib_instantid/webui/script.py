@@ -80,8 +80,12 @@ class Extension:
         generation = self._generations.of(p)
         if generation is None or generation.likeness is None:
             return
-        measured, seeds = generation.likeness, (p.seeds[p.batch_index], p.subseeds[p.batch_index])
-        failure = self._failure(lambda: measured.measure(image, seeds, self.engine.analyser))
+        measured = generation.likeness
+
+        def measure() -> None:
+            measured.measure(image, (p.seeds[p.batch_index], p.subseeds[p.batch_index]), self.engine.analyser)
+
+        failure = self._failure(measure)
         if failure is not None:
             generation.likeness = None
             p.extra_generation_params.pop(candidates.KEY)
