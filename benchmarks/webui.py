@@ -2,9 +2,9 @@
 
     python -m benchmarks.webui http://127.0.0.1:7860 PHOTO [--size 512] [--steps 10] [--rounds 5] [--json FILE]
 
-Prints the medians, their ratio, and the server process's peak memory over that of plain pictures; then, over 20 pictures of
-twenty different faces, how far the memory at rest grows. The server must run on this machine (Linux: its memory is read
-from /proc).
+Prints the medians, their ratio, and the server process's peak memory over that of plain pictures before the first with
+InstantID; then how far the memory at rest grows over pictures of one face, and over pictures of different faces. Start the
+WebUI anew before; it must run on this machine (Linux: its memory is read from /proc).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import platform
 import statistics
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,7 +25,9 @@ from urllib.parse import urlsplit
 import psutil
 from PIL import Image
 
-FACES = 20
+FACES, REPEATS = 20, 10
+WARM_UP = 2
+"""Pictures before the memory at rest counts."""
 
 
 class Webui:
@@ -59,33 +62,43 @@ class Webui:
 
 def measure(webui: Webui, photo: Image.Image, rounds: int) -> dict[str, float]:
     """Medians in seconds and their ratio, memory in MB."""
-    settings = {"people": [{"photos": [encoded(photo)]}]}
-    first = webui.picture(settings)
+    settings = of(photo)
+    for _ in range(WARM_UP):
+        webui.picture()
+    webui.forget_peak()
     webui.picture()
-    plain, instantid, peaks = [], [], {"plain": 0.0, "instantid": 0.0}
+    before = webui.memory("VmHWM")
+    first = webui.picture(settings)
+    webui.picture(settings)
+    plain, instantid, after = [], [], 0.0
     for _ in range(rounds):
-        for name, times, given in (("plain", plain, None), ("instantid", instantid, settings)):
-            webui.forget_peak()
-            times.append(webui.picture(given))
-            peaks[name] = max(peaks[name], webui.memory("VmHWM"))
-    middle = statistics.median(plain), statistics.median(instantid)
+        plain.append(webui.picture())
+        webui.forget_peak()
+        instantid.append(webui.picture(settings))
+        after = max(after, webui.memory("VmHWM"))
     return {
         "first_instantid_s": first,
-        "plain_s": middle[0],
-        "instantid_s": middle[1],
-        "ratio": middle[1] / middle[0],
-        "peak_over_plain_mb": peaks["instantid"] - peaks["plain"],
+        "plain_s": statistics.median(plain),
+        "instantid_s": statistics.median(instantid),
+        "ratio": statistics.median(instantid) / statistics.median(plain),
+        "plain_peak_mb": before,
+        "instantid_peak_mb": after,
+        "peak_over_plain_mb": after - before,
     }
 
 
-def growth(webui: Webui, photo: Image.Image) -> float:
-    """MB that the memory at rest grows from the second to the last of twenty pictures of different faces."""
+def growth(webui: Webui, photos: Sequence[Image.Image], name: str) -> dict[str, float]:
+    """MB at rest after the second picture, and how far it has grown after the last one, one picture for each photo."""
     at_rest = []
-    for i in range(FACES):
-        turned = photo.rotate(i, fillcolor=photo.getpixel((0, 0)))
-        webui.picture({"people": [{"photos": [encoded(turned)]}]})
+    for photo in photos:
+        webui.picture(of(photo))
         at_rest.append(webui.memory("VmRSS"))
-    return at_rest[-1] - at_rest[1]
+    start = at_rest[WARM_UP - 1]
+    return {f"{name}_rest_mb": start, f"{name}_growth_mb": at_rest[-1] - start, f"{name}_growth": at_rest[-1] / start - 1}
+
+
+def of(photo: Image.Image) -> dict[str, Any]:
+    return {"people": [{"photos": [encoded(photo)]}]}
 
 
 def encoded(photo: Image.Image) -> str:
@@ -104,7 +117,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     webui, photo = Webui(args.url, args.size, args.steps), Image.open(args.photo).convert("RGB")
-    result = measure(webui, photo, args.rounds) | {"growth_over_20_faces_mb": growth(webui, photo)}
+    turned = [photo.rotate(i, fillcolor=photo.getpixel((0, 0))) for i in range(FACES)]
+    result = measure(webui, photo, args.rounds)
+    result |= growth(webui, [photo] * REPEATS, "same_face") | growth(webui, turned, "different_faces")
     whole = {"machine": f"{platform.processor() or platform.machine()}, {psutil.cpu_count()} cores", **vars(args), **result}
     for name, value in whole.items():
         print(f"{name}: {value:.3f}" if isinstance(value, float) else f"{name}: {value}")

@@ -60,12 +60,18 @@ def hook_attention(sites: tuple[Site, ...], sampling: SamplingPass, undo: ExitSt
 
 
 def check_identitynet(guidance: Guidance, unet: nn.Module) -> None:
-    """Raise UnsupportedModel unless IdentityNet's residuals fit this UNet's skip connections."""
-    shape, width = guidance.identitynet.shape, family_of(unet).stem_width(unet)
+    """Raise UnsupportedModel unless IdentityNet can read this UNet's vector, and its residuals fit the skip connections."""
+    shape, family = guidance.identitynet.shape, family_of(unet)
+    width, vector = family.stem_width(unet), family.vector_size(unet)
     if shape.channels[0] != width:
         raise UnsupportedModel(
             f"This checkpoint's UNet starts with {width} channels, IdentityNet with {shape.channels[0]}; they must be equal. "
             "Choose an SDXL checkpoint."
+        )
+    if shape.vector_size != vector:
+        raise UnsupportedModel(
+            f"This checkpoint's UNet takes a vector of {vector} numbers besides the text, IdentityNet one of "
+            f"{shape.vector_size}; they must be equal. Choose an SDXL checkpoint."
         )
 
 

@@ -41,6 +41,11 @@ class UNetFamily(Protocol):
         ...
 
     @staticmethod
+    def vector_size(unet: nn.Module) -> int:
+        """Numbers of SDXL's `y`, the pooled text and sizes; 0 where there is none."""
+        ...
+
+    @staticmethod
     def read_call(args: tuple[Any, ...], kwargs: Mapping[str, Any], net: IdentityNet) -> Call: ...
 
     @staticmethod
@@ -74,12 +79,22 @@ def _per_row(timestep: Any, x: Tensor) -> Tensor:
     return torch.as_tensor(timestep, device=x.device).reshape(-1).expand(len(x))
 
 
+def _size_in(embedding: Any) -> int:
+    """Of an embedding's first linear layer, or 0 where there is no such embedding."""
+    layers = () if embedding is None else embedding.modules()
+    return next((int(layer.in_features) for layer in layers if hasattr(layer, "in_features")), 0)
+
+
 class DiffusersUNet:
     """`UNet2DConditionModel` of diffusers."""
 
     @staticmethod
     def stem_width(unet: nn.Module) -> int:
         return int(unet.conv_in.weight.shape[0])  # type: ignore[union-attr, index]
+
+    @staticmethod
+    def vector_size(unet: nn.Module) -> int:
+        return _size_in(getattr(unet, "add_embedding", None))
 
     @staticmethod
     def read_call(args: tuple[Any, ...], kwargs: Mapping[str, Any], net: IdentityNet) -> Call:
@@ -114,6 +129,10 @@ class LdmUNet:
     @staticmethod
     def stem_width(unet: nn.Module) -> int:
         return int(unet.input_blocks[0][0].weight.shape[0])  # type: ignore
+
+    @staticmethod
+    def vector_size(unet: nn.Module) -> int:
+        return _size_in(getattr(unet, "label_emb", None))
 
     @staticmethod
     def read_call(args: tuple[Any, ...], kwargs: Mapping[str, Any], net: IdentityNet) -> Call:

@@ -54,7 +54,9 @@ class A1111Host:
     def device_and_dtype(self) -> tuple[torch.device, torch.dtype]:
         return devices.device, devices.dtype_unet
 
-    def check_model(self) -> None:
+    @staticmethod
+    def _check_runs_blocks() -> None:
+        """Asked when sampling begins: the WebUI makes the chosen SD Unet active only after the scripts' `process`."""
         if sd_unet.current_unet is not None:
             raise UnsupportedModel(
                 f'The UNet "{sd_unet.current_unet.option.label}" is active, which runs no blocks that InstantID could act in. '
@@ -63,7 +65,7 @@ class A1111Host:
 
     def attach(self, guidance: Guidance, comment: Comment) -> None:
         self.detach()
-        self.check_model()
+        self._check_runs_blocks()
         unet = self._unet()
         self._undo.callback(attach(unet, guidance, rows_of=self._rows_of, step=lambda: self._step).detach)
         self._attached, self._guidance, self._comment = unet, guidance, comment
@@ -75,6 +77,9 @@ class A1111Host:
     def detach(self) -> None:
         self._undo.close()
         self._attached = self._guidance = self._noisy = self._predicted = None
+
+    def free(self) -> None:
+        devices.torch_gc()
 
     def callbacks(self) -> dict[str, Callable[[Any], None]]:
         own = {

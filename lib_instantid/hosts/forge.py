@@ -97,9 +97,6 @@ class ForgeHost:
     def device_and_dtype(self) -> tuple[torch.device, torch.dtype]:
         return memory_management.get_torch_device(), self._patcher().model.computation_dtype
 
-    def check_model(self) -> None:
-        """Every model of Forge has an object to attach to; whether it fits shows when attaching."""
-
     def attach(self, guidance: Guidance, comment: Comment) -> None:
         self.detach()
         unet = self._unet()
@@ -138,6 +135,11 @@ class ForgeHost:
     def detach(self) -> None:
         self._undo.close()
         self._attached = self._guidance = None
+
+    def free(self) -> None:
+        self._net_patcher = None
+        memory_management.cleanup_models()
+        memory_management.soft_empty_cache()
 
     def callbacks(self) -> dict[str, Callable[[Any], None]]:
         return {"on_cfg_denoiser": loudly(self._on_cfg_denoiser, self.refuse)}

@@ -27,12 +27,11 @@ class WebuiHost(Protocol):
         """Where the UNet computes, and in what."""
         ...
 
-    def check_model(self) -> None:
-        """Raise UnsupportedModel where nothing can be attached to the loaded model."""
-        ...
-
     def attach(self, guidance: Guidance, comment: Comment) -> None:
-        """Attach until `detach`; `comment` is told if a model that is swapped in later is left out."""
+        """Attach until `detach`; `comment` is told if a model that is swapped in later is left out.
+
+        Raises UnsupportedModel where the loaded model cannot be attached to.
+        """
         ...
 
     def refuse(self, error: Exception) -> None:
@@ -41,6 +40,10 @@ class WebuiHost(Protocol):
 
     def detach(self) -> None:
         """Remove everything; more than once is once."""
+        ...
+
+    def free(self) -> None:
+        """The networks are no longer wanted: forget them, and give their memory back."""
         ...
 
     def callbacks(self) -> dict[str, Callable[[Any], None]]:

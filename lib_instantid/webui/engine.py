@@ -104,10 +104,16 @@ class Engine:
                 net.to("cpu")
         self._placed = ()
 
-    def release(self) -> None:
-        """A generation is over: forget the networks, if the person wants that."""
-        if self._keep() is Keep.NOTHING:
-            self._adapter = self._identitynet = self._analyser = None
+    def release(self) -> bool:
+        """A generation is over: forget what is loaded, if the person wants that. Returns whether it did."""
+        wanted = self._keep() is Keep.NOTHING
+        if wanted:
+            self.forget()
+        return wanted
+
+    def forget(self) -> None:
+        """What is needed again will be read again."""
+        self._adapter = self._identitynet = self._analyser = None
 
     def _found(self) -> Files:
         if self._files is None or not self._files.exist():

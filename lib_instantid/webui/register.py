@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from modules import script_callbacks, scripts, shared
 from modules.call_queue import queue_lock
@@ -25,6 +26,9 @@ from lib_instantid.webui.routes import Services
 from lib_instantid.webui.script import Extension
 from lib_instantid.webui.xyz import axes
 
+UNLOAD_BUTTON = "sett_unload_sd_model"
+"""The settings page's button that unloads the checkpoint."""
+
 
 def register() -> Extension:
     """A new extension with its callbacks; what an earlier one left is taken down by `on_script_unloaded`."""
@@ -41,6 +45,7 @@ def register() -> Extension:
         getattr(script_callbacks, name)(callback)
     script_callbacks.on_script_unloaded(extension.stop)
     script_callbacks.on_app_started(lambda _, app: add_routes(app, services, queue_lock))
+    script_callbacks.on_after_component(_also_unloading(extension))
     add_options()
     _add_axes(extension)
     return extension
@@ -62,6 +67,20 @@ def _host() -> WebuiHost:
     from lib_instantid.hosts.a1111 import A1111Host
 
     return A1111Host()
+
+
+def _also_unloading(extension: Extension) -> Callable[..., None]:
+    """A callback that gives the unload button a second thing to do; the WebUIs tell nobody that it was pressed."""
+
+    def unload() -> None:
+        with queue_lock:
+            extension.unload()
+
+    def listen(component: Any, **described: Any) -> None:
+        if described.get("elem_id") == UNLOAD_BUTTON:
+            component.click(fn=unload, inputs=[], outputs=[])
+
+    return listen
 
 
 def _folders(host: WebuiHost) -> Sequence[Path]:

@@ -106,7 +106,14 @@ class Extension:
         generation = self._generations.end(p)
         if generation is not None and generation.candidates is not None:
             generation.candidates.take_back(p)
-        self.engine.release()
+        if self.engine.release():
+            self.host.free()
+
+    def unload(self) -> None:
+        """Let go of everything that is loaded. Not to be called during a generation."""
+        self.stop()
+        self.engine.forget()
+        self.host.free()
 
     def _begin(self, p: Any, arguments: Sequence[Any]) -> Generation:
         generation = Generation(self._identities())
@@ -124,7 +131,6 @@ class Extension:
             generation.candidates = candidates.Candidates(p, settings)
 
     def _look(self, p: Any, generation: Generation) -> None:
-        self.host.check_model()
         size, settings = (p.width, p.height), generation.settings
         people = generation.people(size, self.engine)
         for person in people:

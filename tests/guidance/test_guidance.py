@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -204,10 +205,17 @@ def test_a_unet_of_another_shape_is_refused_before_anything_is_hooked(guide: Gui
         attach(nn.Linear(2, 2), guide(), rows_of=lambda _: ROWS, step=lambda: Step(index=0, total=1))
 
 
+def test_a_unet_of_another_vector_is_refused_before_anything_is_hooked(unet: nn.Module, guide: Guide) -> None:
+    """It would fail in the middle of sampling, with a sentence about matrices."""
+    other, size = copy.deepcopy(unet), guide().identitynet.shape.vector_size
+    embedding = other.add_embedding.linear_1 if hasattr(other, "add_embedding") else other.label_emb[0][0]
+    embedding.in_features = size + 256
+    with pytest.raises(UnsupportedModel, match=rf"vector of {size + 256} .* {size};.*Choose an SDXL checkpoint"):
+        attach(other, guide(), rows_of=lambda _: ROWS, step=lambda: Step(index=0, total=1))
+
+
 def test_half_precision_unets_get_the_same_guidance(diffusers_unet: UNet2DConditionModel, call: Call, guide: Guide) -> None:
     """bfloat16 UNet and IdentityNet, float32 adapter: everything is cast to what passes by."""
-    import copy
-
     exact = guide(face_region="face")
     expected = noise(diffusers_unet, call, exact)
     half, inputs = copy.deepcopy(diffusers_unet).to(torch.bfloat16), Inputs(diffusers_unet)

@@ -179,12 +179,12 @@ def test_an_unsupported_model_is_refused_before_anything_is_attached(world: Worl
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in world.unet.modules())
 
 
-def test_a1111_refuses_an_active_sd_unet(ldm: SdxlShapedUNet, tmp_path: Path) -> None:
+def test_a1111_refuses_an_active_sd_unet(ldm: SdxlShapedUNet, guide: Guide, tmp_path: Path) -> None:
     for world in world_of("a1111", ldm, tmp_path):
         assert isinstance(world.webui, A1111)
         world.webui.sd_unet.current_unet = type("Engine", (), {"option": type("Option", (), {"label": "TensorRT x"})})()
         with pytest.raises(UnsupportedModel, match="TensorRT x"):
-            world.host.check_model()
+            world.attach(guide())
 
 
 class OtherUnit(ControlBase):

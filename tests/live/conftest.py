@@ -16,7 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from diffusers import UNet2DConditionModel
 
+from tests.live.replay import Guide, core_of, webuis_unet
 from tests.live.webui import EFFECT, Answer, WebUI, alike, difference
 
 URL, FOLDER = os.environ.get("INSTANTID_WEBUI_URL"), os.environ.get("INSTANTID_WEBUI_DIR")
@@ -30,15 +32,18 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "a1111: concerns AUTOMATIC1111's WebUI alone")
     config.addinivalue_line("markers", "forge: concerns Forge alone")
     config.addinivalue_line("markers", "auth: needs --api-auth and INSTANTID_WEBUI_LOGIN")
+    config.addinivalue_line("markers", "controlnet: needs Forge, or the extension sd-webui-controlnet in A1111")
+    config.addinivalue_line("markers", "unsteady: A1111's own plain picture changes by one level of 255")
     config.addinivalue_line("markers", "page: needs the page, so not under --nowebui")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what concerns the other WebUI."""
+    """Leave out what concerns the other WebUI, or a part that this one lacks."""
     if not (URL and FOLDER):
         return
     webui = WebUI(URL, Path(FOLDER), LOGIN)
-    others = {"a1111" if webui.forge else "forge"} | (set() if webui.has_page else {"page"}) | (set() if LOGIN else {"auth"})
+    lacking = {"page": not webui.has_page, "controlnet": not webui.has_controlnet, "auth": not LOGIN}
+    others = {"a1111" if webui.forge else "forge"} | {mark for mark, lacks in lacking.items() if lacks}
     here = Path(__file__).parent
     left_out = [i for i in items if here in i.path.parents and others & {mark.name for mark in i.iter_markers()}]
     if left_out:
@@ -57,12 +62,13 @@ def webui() -> WebUI:
         found.get("instantid-probe/state")
     except urllib.error.HTTPError:
         pytest.exit(f"The probe is now linked at {link}, but {found.url} runs without it: restart the WebUI once.")
+    found.settle()
     return found
 
 
 @pytest.fixture(scope="module")
 def plain(webui: WebUI) -> Answer:
-    """The picture without InstantID, made before the module's tests: A1111's own is another one after a model switch."""
+    """The picture without InstantID, made before the module's tests."""
     return webui.plain()
 
 
@@ -78,12 +84,29 @@ def guided(webui: WebUI, plain: Answer) -> Answer:
 def _leaves_no_trace(request: pytest.FixtureRequest, webui: WebUI, plain: Answer) -> Iterator[None]:
     """After each test: the plain picture's file is what it was, and the UNet has the hooks that it had.
 
-    A switch to another checkpoint and back changes A1111's plain picture by one level of 255, without InstantID too.
+    A1111's own picture depends on which attention optimisations were chosen before, without InstantID too.
     """
     hooks = webui.get("instantid-probe/state")["hooks"]
     yield
-    after = webui.plain()
-    switched = request.module.__name__.endswith("test_models")
-    same = alike(after.picture, plain.picture) if switched else after.files == plain.files
+    after, unsteady = webui.plain(), request.node.get_closest_marker("unsteady")
+    same = alike(after.picture, plain.picture) if unsteady else after.files == plain.files
     assert same, "the picture without InstantID changed"
     assert webui.get("instantid-probe/state")["hooks"] == hooks, "hooks were left on the UNet"
+
+
+@pytest.fixture(scope="session")
+def unet(webui: WebUI) -> UNet2DConditionModel:
+    """diffusers' UNet with the weights of the WebUI's checkpoint."""
+    return webuis_unet(webui)
+
+
+@pytest.fixture(scope="session")
+def guide(webui: WebUI) -> Guide:
+    """The core's guidance from settings."""
+    return core_of(webui)
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    """A file for the probe to write UNet calls to."""
+    return tmp_path / "calls.pt"

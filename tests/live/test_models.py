@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.webui import EFFECT, Answer, WebUI, alike, difference, person
+from tests.live.webui import EFFECT, SECOND, Answer, WebUI, alike, difference, person
 
 HIRES = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.7}
 EVERYWHERE = {"face_region": "everywhere"}
-SECOND, OTHER_KIND = "tiny-sdxl-b", {False: "tiny-sd15", True: "tiny-sdxl-c64"}
-"""Another SDXL checkpoint, and one that InstantID does not fit: SD1.5, or on Forge one with another context size."""
+OTHER_KIND = {False: "tiny-sd15", True: "tiny-sdxl-c64"}
+"""A checkpoint that InstantID does not fit: SD1.5, or on Forge one with another context size."""
+
+FINITE = {"prompt": "x", "seed": 2}
+"""With these the small random SD1.5 computes no NaN."""
 
 
 def titles(webui: WebUI) -> dict[str, str]:
@@ -42,7 +45,7 @@ def test_a_checkpoint_of_another_kind_is_refused_by_name_and_the_next_one_works(
     webui: WebUI, guided: Answer, other_kind: str
 ) -> None:
     request = {"override_settings": {"sd_model_checkpoint": other_kind}}
-    assert webui.plain(**request).files
+    assert webui.plain(**request, **FINITE).files
     answer = webui.attempt({"people": [person()]}, **request)
     assert answer.status in (422, 500)
     assert "SDXL" in answer.message
@@ -74,7 +77,7 @@ def test_instantid_acts_before_and_after_the_switch_to_a_refiner(webui: WebUI, g
 def test_a_refiner_that_does_not_fit_is_left_out_with_a_comment_in_the_answer(
     webui: WebUI, guided: Answer, other_kind: str
 ) -> None:
-    request = {"refiner_checkpoint": other_kind, "refiner_switch_at": 0.5, "steps": 4}
+    request = {"refiner_checkpoint": other_kind, "refiner_switch_at": 0.5, "steps": 4, **FINITE}
     plain = webui.plain(**request)
     made = webui.guided(EVERYWHERE, **request)
     assert difference(made.picture, plain.picture) > EFFECT / 10
@@ -106,19 +109,40 @@ def test_a_second_passs_checkpoint_of_another_kind_is_refused(webui: WebUI, guid
 
 
 @pytest.fixture
+def engine(webui: WebUI) -> Iterator[str]:
+    """A UNet that runs no blocks, as TensorRT's, is chosen in the settings."""
+    webui.post("sdapi/v1/options", {"sd_unet": "[probe] zeros"})
+    yield "[probe] zeros"
+    webui.post("sdapi/v1/options", {"sd_unet": "Automatic"})
+    webui.plain()
+
+
+@pytest.mark.a1111
+def test_an_engine_in_the_unets_place_is_refused_and_the_next_one_works(webui: WebUI, guided: Answer, engine: str) -> None:
+    for _ in range(2):
+        answer = webui.attempt({"people": [person()]})
+        assert answer.status == 422
+        assert engine in answer.message
+        assert 'SD Unet "None"' in answer.message
+    webui.post("sdapi/v1/options", {"sd_unet": "None"})
+    assert alike(webui.guided().picture, guided.picture)
+
+
+@pytest.fixture
 def without_face_models(webui: WebUI) -> Iterator[Path]:
-    """The face models' folder is out of the way, and all that was loaded is released."""
+    """The face models' folder is out of the way, and all that was loaded is released by the page's button."""
     folder = webui.folder / "models" / "insightface"
     away = webui.folder / "models" / "insightface-away"
     folder.rename(away)
-    webui.post("sdapi/v1/unload-checkpoint")
+    webui.press("sett_unload_sd_model")
     webui.post("sdapi/v1/reload-checkpoint")
     yield folder
     away.rename(folder)
 
 
+@pytest.mark.page
 def test_missing_files_are_named_and_found_once_they_are_there(webui: WebUI, guided: Answer, without_face_models: Path) -> None:
-    """Also shows that "unload checkpoint" releases what InstantID had loaded."""
+    """Also shows that the page's "unload checkpoint" releases what InstantID had loaded."""
     answer = webui.attempt({"people": [person()]})
     assert answer.status in (422, 500), "the face models are still loaded after the checkpoint was unloaded"
     for word in ("face detector", "face recogniser", "antelopev2"):

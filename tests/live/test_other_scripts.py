@@ -1,4 +1,4 @@
-"""Generations inside generations: X/Y/Z plot, prompt matrix, loopback, an ADetailer-like script; and ControlNet units."""
+"""Generations inside generations: X/Y/Z plot, prompt matrix, loopback, an ADetailer-like script."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.live.webui import EFFECT, PHOTO, ROUNDING, Answer, WebUI, difference, encoded, noise_picture
+from tests.live.webui import EFFECT, ROUNDING, Answer, WebUI, difference, encoded, noise_picture
 
 CHOICES = ("Sampler", "Checkpoint name", "[InstantID] control mode", "[InstantID] identity", "[InstantID] pose")
 """Axes whose values are chosen from a list."""
@@ -102,28 +102,3 @@ def test_the_next_batch_after_a_generation_inside_is_guided_again(webui: WebUI, 
     for i, picture in enumerate(found):
         outer = webui.guided(seed=1 + i).picture
         assert difference(picture, nested_alone(webui, outer, inner == "with")) < ROUNDING
-
-
-def unit(**values: Any) -> dict[str, Any]:
-    """A ControlNet unit of Forge with the tiny net, which reads any picture as its hint."""
-    net = {"module": "None", "model": "control_instant_id_tiny", "image": encoded(noise_picture(3))}
-    return {"enabled": True, "weight": 1.0, "save_detected_map": False, **net, **values}
-
-
-@pytest.mark.forge
-def test_a_controlnet_unit_and_instantid_both_act(webui: WebUI, plain: Answer) -> None:
-    listed = webui.get("controlnet/model_list")["model_list"]
-    model = next(name for name in listed if name.startswith("control_instant_id_tiny"))
-    settings = {"face_region": "everywhere", "people": [{"photos": [PHOTO]}]}
-
-    def made(instantid: bool, weight: float | None) -> np.ndarray:
-        units = {} if weight is None else {"ControlNet": [unit(model=model, weight=weight)]}
-        answer = webui.ask("txt2img", {}, {**units, **({"InstantID": [settings]} if instantid else {})})
-        assert answer.status == 200, answer.message
-        return answer.picture
-
-    alone, both, only_unit = made(True, None), made(True, 1.0), made(False, 1.0)
-    assert difference(only_unit, plain.picture) > 0.01
-    assert difference(both, only_unit) > EFFECT / 10
-    assert difference(both, alone) > 0.01
-    assert difference(made(True, 0.0), alone) < ROUNDING

@@ -16,12 +16,15 @@ BOTH_HOSTS = (
     *("Heun", "DPM2", "DPM2 a", "DPM fast", "DPM adaptive", "Restart", "DDIM", "DDIM CFG++", "PLMS", "UniPC", "LCM"),
 )
 FORGE_ONLY = ("HeunPP2", "IPNDM", "IPNDM_V", "DEIS", "DDPM")
+SMALL = 128
+"""Side of the pictures here: one sampler takes as many steps as it likes."""
+
 SAMPLERS = (*BOTH_HOSTS, *(pytest.param(name, marks=pytest.mark.forge) for name in FORGE_ONLY))
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_instantid_acts_and_repeats_under_every_sampler(webui: WebUI, sampler: str) -> None:
-    request = {"sampler_name": sampler, "steps": 4}
+    request = {"sampler_name": sampler, "steps": 4, "width": SMALL, "height": SMALL}
     made = webui.guided(EVERYWHERE, **request)
     assert difference(made.picture, webui.plain(**request).picture) > EFFECT / 10
     assert webui.guided(EVERYWHERE, **request).files == made.files
@@ -30,7 +33,7 @@ def test_instantid_acts_and_repeats_under_every_sampler(webui: WebUI, sampler: s
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_windows_are_fractions_of_every_samplers_steps(webui: WebUI, sampler: str) -> None:
     """Halves of a pass are neither none of it nor all, and are not each other."""
-    request = {"sampler_name": sampler, "steps": 4}
+    request = {"sampler_name": sampler, "steps": 4, "width": SMALL, "height": SMALL}
     early = {"adapter_end": 0.5, "identitynet_end": 0.5}
     late = {"adapter_start": 0.5, "identitynet_start": 0.5}
     made = [webui.guided({**EVERYWHERE, **window}, **request).picture for window in ({}, early, late)]
@@ -44,8 +47,8 @@ def test_windows_are_fractions_of_every_samplers_steps(webui: WebUI, sampler: st
 @pytest.mark.parametrize("sampler", BOTH_HOSTS)
 def test_separate_calls_make_the_picture_of_joined_ones_under_every_sampler(webui: WebUI, sampler: str) -> None:
     def made(joined: bool) -> np.ndarray:
-        override = {"batch_cond_uncond": joined}
-        return webui.guided(EVERYWHERE, sampler_name=sampler, steps=4, override_settings=override).picture
+        request = {"sampler_name": sampler, "steps": 4, "width": SMALL, "height": SMALL}
+        return webui.guided(EVERYWHERE, **request, override_settings={"batch_cond_uncond": joined}).picture
 
     assert difference(made(True), made(False)) < ROUNDING
 
@@ -56,41 +59,15 @@ def test_instantid_acts_under_other_schedules(webui: WebUI, scheduler: str) -> N
     assert difference(webui.guided(EVERYWHERE, **request).picture, webui.plain(**request).picture) > EFFECT / 10
 
 
-CPU_ATTENTION = (
-    *("None", "sdp-no-mem - scaled dot product without memory efficient attention", "sdp - scaled dot product"),
-    *("sub-quadratic", "V1 - original v1", "InvokeAI", "Doggettx"),
-)
-
-
-@pytest.fixture
-def attention(webui: WebUI, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A1111's attention optimisation, and the one before it put back."""
-    before = webui.get("sdapi/v1/options")["cross_attention_optimization"]
-    webui.post("sdapi/v1/options", {"cross_attention_optimization": request.param})
-    yield request.param
-    webui.post("sdapi/v1/options", {"cross_attention_optimization": before})
-
-
-@pytest.mark.a1111
-@pytest.mark.parametrize("attention", CPU_ATTENTION, indirect=True)
-def test_every_attention_optimisation_makes_nearly_the_same_picture(
-    webui: WebUI, plain: Answer, guided: Answer, attention: str
-) -> None:
-    assert webui.get("sdapi/v1/options")["cross_attention_optimization"] == attention
-    assert difference(webui.plain().picture, plain.picture) < ROUNDING
-    assert difference(webui.guided().picture, guided.picture) < ROUNDING
-
-
 @pytest.mark.parametrize("hires", [False, True])
-def test_instantid_acts_with_token_merging(webui: WebUI, guided: Answer, hires: bool) -> None:
+def test_instantid_acts_with_token_merging(webui: WebUI, hires: bool) -> None:
+    """The WebUIs merge tokens at the first resolution only, where SDXL has none; A1111 runs other blocks all the same."""
     request = {"override_settings": {"token_merging_ratio": 0.5, "token_merging_ratio_hr": 0.3}}
     if hires:
         request |= {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.7}
     merged = webui.guided(**request)
     assert difference(merged.picture, webui.plain(**request).picture) > EFFECT / 4
     assert webui.guided(**request).files == merged.files
-    if not hires:
-        assert difference(merged.picture, guided.picture) > 0.01
 
 
 @pytest.fixture
@@ -120,3 +97,29 @@ def test_instantid_and_a_lora_both_act(webui: WebUI, plain: Answer, guided: Answ
     assert difference(both.picture, guided.picture) > EFFECT / 10
     assert webui.guided(prompt=lora).files == both.files
     assert np.array_equal(webui.guided().picture, guided.picture)
+
+
+CPU_ATTENTION = (
+    *("None", "sdp-no-mem - scaled dot product without memory efficient attention", "sdp - scaled dot product"),
+    *("sub-quadratic", "V1 - original v1", "InvokeAI", "Doggettx"),
+)
+
+
+@pytest.fixture
+def attention(webui: WebUI, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A1111's attention optimisation, and the one before it put back."""
+    before = webui.get("sdapi/v1/options")["cross_attention_optimization"]
+    webui.post("sdapi/v1/options", {"cross_attention_optimization": request.param})
+    yield request.param
+    webui.post("sdapi/v1/options", {"cross_attention_optimization": before})
+
+
+@pytest.mark.a1111
+@pytest.mark.unsteady
+@pytest.mark.parametrize("attention", CPU_ATTENTION, indirect=True)
+def test_every_attention_optimisation_makes_nearly_the_same_picture(
+    webui: WebUI, plain: Answer, guided: Answer, attention: str
+) -> None:
+    assert webui.get("sdapi/v1/options")["cross_attention_optimization"] == attention
+    assert difference(webui.plain().picture, plain.picture) < ROUNDING
+    assert difference(webui.guided().picture, guided.picture) < ROUNDING

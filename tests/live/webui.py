@@ -28,6 +28,19 @@ ROUNDING = 0.05
 
 EFFECT = 0.5
 SIZE = 256
+SECOND = "tiny-sdxl-b"
+"""A further SDXL checkpoint of the WebUI, besides the one it starts with."""
+
+OVERRIDDEN = {
+    "batch_cond_uncond": True,
+    "pad_cond_uncond": False,
+    "s_min_uncond_all": False,
+    "skip_early_cond": 0.0,
+    "token_merging_ratio": 0.0,
+    "token_merging_ratio_hr": 0.0,
+}
+"""The settings that tests override for one request, at their defaults."""
+
 TINY = {"prompt": "a cat", "steps": 3, "width": SIZE, "height": SIZE, "seed": 1, "sampler_name": "Euler", "cfg_scale": 5.0}
 
 
@@ -110,8 +123,15 @@ class WebUI:
     @property
     def has_page(self) -> bool:
         """Not so under --nowebui."""
+        return self._answers("internal/ping")
+
+    @property
+    def has_controlnet(self) -> bool:
+        return self._answers("controlnet/model_list")
+
+    def _answers(self, path: str) -> bool:
         try:
-            urllib.request.urlopen(f"{self.url}/internal/ping", timeout=TIMEOUT).close()
+            urllib.request.urlopen(f"{self.url}/{path}", timeout=TIMEOUT).close()
         except urllib.error.HTTPError:
             return False
         return True
@@ -137,6 +157,18 @@ class WebUI:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()
+
+    def settle(self) -> None:
+        """Bring A1111 into a state that it comes back to.
+
+        It puts an overridden setting back after the request only if that had been set before; and the first switch to
+        another checkpoint and back changes its plain picture by one level of 255.
+        """
+        known = self.get("sdapi/v1/options")
+        self.post("sdapi/v1/options", {k: v for k, v in OVERRIDDEN.items() if k in known})
+        other = next(m["title"] for m in self.get("sdapi/v1/sd-models") if m["model_name"] == SECOND)
+        for override in ({"sd_model_checkpoint": other}, {}):
+            self.plain(override_settings=override, steps=1)
 
     def ask(self, task: str, request: dict[str, Any], scripts: dict[str, Any]) -> Answer:
         """task: txt2img or img2img. scripts: arguments of always-on scripts by title.
@@ -186,6 +218,16 @@ class WebUI:
                 return
             time.sleep(0.05)
         raise TimeoutError(f"no generation reached step {step} within {seconds} s")
+
+    def press(self, elem_id: str) -> None:
+        """What the page does when a button is pressed: everything that listens to it."""
+        page = self.get("config")
+        button = next(c["id"] for c in page["components"] if c["props"].get("elem_id") == elem_id)
+        for number, dependency in enumerate(page["dependencies"]):
+            if button in dependency["targets"] or [button, "click"] in dependency["targets"]:
+                index = dependency.get("id", number)
+                status, answer = self.post("run/predict", {"fn_index": index, "data": [], "session_hash": "live"})
+                assert status == 200, answer
 
     def reload_page(self, mark: Path, seconds: float = 120) -> None:
         """Ask for a reload of the page and wait for its end, when the probe writes `mark`.

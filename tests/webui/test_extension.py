@@ -32,11 +32,10 @@ class Host:
         self.unet = unet
         self.attachment: Attachment | None = None
         self.sizes: list[tuple[int, ...]] = []
+        self.freed = 0
 
     def device_and_dtype(self) -> tuple[torch.device, torch.dtype]:
         return torch.device("cpu"), torch.float32
-
-    def check_model(self) -> None: ...
 
     def attach(self, guidance: Guidance, comment: Any) -> None:
         del comment
@@ -54,6 +53,9 @@ class Host:
         if self.attachment is not None:
             self.attachment.detach()
             self.attachment = None
+
+    def free(self) -> None:
+        self.freed += 1
 
 
 class P:
@@ -230,6 +232,10 @@ def test_networks_are_loaded_once_or_not_kept_as_the_person_wants(host: Host, fo
     assert (loaded == (None, None)) == (keep is Keep.NOTHING)
     if keep is not Keep.NOTHING:
         assert (engine._adapter, engine._identitynet) == loaded
+        extension.unload()
+        assert (engine._adapter, engine._identitynet, engine._analyser) == (None, None, None)
+    assert extension.host.freed
+    assert torch.equal(run(extension, call, [ONE]), first)
 
 
 def test_advice_about_photos_becomes_comments(extension: Extension) -> None:

@@ -19,11 +19,11 @@ from contextlib import ExitStack
 import gradio as gr
 import modules.scripts as scripts
 import torch
-from modules import processing, script_callbacks, shared
+from modules import processing, script_callbacks, sd_unet, shared
 
 INPUTS = ("x", "timesteps", "context", "y")
 undo = ExitStack()
-conditional_rows = [0]
+conditional_contexts, first_state = [], []
 
 
 def unet():
@@ -58,15 +58,32 @@ def reload(mark: str):
 
 
 def on_cfg_denoiser(params):
-    conditional_rows[0] = params.text_cond.shape[0] if torch.is_tensor(params.text_cond) else len(params.text_cond["vector"])
+    conditional_contexts[:] = params.text_cond if torch.is_tensor(params.text_cond) else params.text_cond["crossattn"]
     if getattr(shared, "instantid_probe_short_of_memory", False):
         model = shared.sd_model.forge_objects.unet.model
         model.memory_required = lambda _: float("inf")
         undo.callback(vars(model).pop, "memory_required", None)
 
 
+def list_unets(found):
+    """A1111: a UNet such as TensorRT's, which runs no blocks."""
+
+    class Zeros(sd_unet.SdUnet):
+        def forward(self, x, *_, **__):
+            return torch.zeros_like(x)
+
+    option = sd_unet.SdUnetOption()
+    option.label, option.create_unet = "[probe] zeros", Zeros
+    found.append(option)
+
+
 script_callbacks.on_app_started(on_app_started)
+script_callbacks.on_list_unets(list_unets)
 script_callbacks.on_cfg_denoiser(on_cfg_denoiser)
+
+
+def same_as(context):
+    return lambda other: context.shape == other.shape and torch.equal(context, other.to(context))
 
 
 def record_calls(path):
@@ -77,11 +94,10 @@ def record_calls(path):
         call = {name: given[name].detach().clone().float().cpu() for name in INPUTS}
         call["output"] = output.detach().clone().float().cpu()
         chunks = (given.get("transformer_options") or {}).get("cond_or_uncond")
-        rows = len(call["x"])
         if chunks is None:
-            call["conditional"] = [i < conditional_rows[0] for i in range(rows)]
+            call["conditional"] = [any(map(same_as(row), conditional_contexts)) for row in given["context"]]
         else:
-            call["conditional"] = [role == 0 for role in chunks for _ in range(rows // len(chunks))]
+            call["conditional"] = [role == 0 for role in chunks for _ in range(len(call["x"]) // len(chunks))]
         calls.append(call)
         torch.save(calls, path)
 
@@ -130,6 +146,8 @@ def second_generation(p, image, with_instantid):
         do_not_save_grid=True,
     )
     inner.scripts, inner.script_args = runner, copy.deepcopy(p.script_args)
+    first_state.append(torch.get_rng_state())  # the WebUI encodes the picture with noise from torch's generator
+    torch.set_rng_state(first_state[0])
     picture = processing.process_images(inner).images[0]
     inner.close()
     return picture
@@ -151,6 +169,7 @@ class Probe(scripts.Script):
 
     def before_process(self, p, wishes):
         undo.close()
+        first_state.clear()
         shared.instantid_probe_short_of_memory = isinstance(wishes, dict) and bool(wishes.get("short_of_memory"))
         if isinstance(wishes, dict) and "break" in wishes:
             break_method(wishes["break"])

@@ -1,0 +1,1 @@
+"""Stands in for the package insightface, for Forge, which keeps extensions importable: a red square is a face."""

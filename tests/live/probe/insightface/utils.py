@@ -1,0 +1,3 @@
+"""Imported by Forge, used for other adapters than InstantID's."""
+
+face_align = None
