@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 
 from lib_instantid import __version__
-from lib_instantid.commands import demo, faces, generate, identity, models, page
+from lib_instantid.commands import demo, faces, generate, identity, models, page, similarity
 from lib_instantid.errors import InstantIDError
 
-COMMANDS = (generate, page, faces, identity, models, demo)
+COMMANDS = (generate, page, faces, identity, similarity, models, demo)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

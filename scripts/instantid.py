@@ -19,6 +19,9 @@ class InstantIDScript(scripts.Script):
     def ui(self, is_img2img):
         return build_panel("img2img" if is_img2img else "txt2img", self.elem_id, InputAccordion, panel_service)
 
+    def before_process(self, p, *args):
+        extension.before_process(p, args)
+
     def process(self, p, *args):
         extension.process(p, args)
 
@@ -28,5 +31,8 @@ class InstantIDScript(scripts.Script):
     def post_sample(self, p, ps, *args):
         extension.stop()
 
+    def postprocess_image_after_composite(self, p, pp, *args):
+        extension.picture(p, pp.image)
+
     def postprocess(self, p, processed, *args):
-        extension.end(p)
+        extension.finish(p, processed)

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
-
-import numpy as np
 
 from lib_instantid.commands.options import Subparsers, add_face_options, analyser_of
-from lib_instantid.face.faces import Face
 from lib_instantid.face.picture import read_picture
-from lib_instantid.face.report import report
+from lib_instantid.face.report import describe
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -26,7 +22,7 @@ def run(args: argparse.Namespace) -> None:
     analyser = analyser_of(args)
     picture = read_picture(args.photo)
     faces = sorted(analyser.faces(picture), key=lambda face: face.centre[0])
-    described = [_describe(picture, face, number) for number, face in enumerate(faces, 1)]
+    described = [describe(picture, face, number) for number, face in enumerate(faces, 1)]
     size = {"width": picture.shape[1], "height": picture.shape[0]}
     if args.json:
         print(json.dumps({**size, "provider": analyser.provider, "faces": described}, indent=2))
@@ -35,20 +31,3 @@ def run(args: argparse.Namespace) -> None:
     for face in described:
         advice = "; ".join(face["advice"]) or "nothing to improve"
         print(f"  {face['number']}: {face['level']}, {face['width_px']} px wide, score {face['score']:.2f}. {advice}")
-
-
-def _describe(picture: np.ndarray, face: Face, number: int) -> dict[str, Any]:
-    found = report(picture, face)
-    pose = None if face.pose is None else {"pitch": face.pose.pitch, "yaw": face.pose.yaw, "roll": face.pose.roll}
-    return {
-        "number": number,
-        "box": face.box.round(2).tolist(),
-        "keypoints": face.keypoints.round(2).tolist(),
-        "score": round(face.score, 4),
-        "embedding_norm": round(float(np.linalg.norm(face.embedding)), 4),
-        "width_px": found.width_px,
-        "sharpness": round(found.sharpness, 1),
-        "pose": pose,
-        "level": found.level,
-        "advice": list(found.advice),
-    }

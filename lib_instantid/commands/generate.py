@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lib_instantid.commands.batch import run_batch
 from lib_instantid.commands.options import (
     Subparsers,
     add_face_options,
@@ -50,6 +51,7 @@ def add_weights(group: Any, *, required: bool = True) -> None:
 def _add_person(parser: argparse.ArgumentParser) -> None:
     add_photo_options(parser)
     group = parser.add_argument_group("person")
+    group.add_argument("--photos-dir", type=Path, metavar="FOLDER", help="pictures of a person for each photo in it")
     group.add_argument("--identity", help="name of a saved identity, instead of photos")
     group.add_argument("--pose-picture", help="picture whose face places the head")
     group.add_argument("--keypoints", type=keypoints, help='five points of the output, "x,y …" as fractions of its size')
@@ -79,7 +81,8 @@ def _add_settings(group: Any, kind: type) -> None:
 
 
 def _add_job(group: Any) -> None:
-    group.add_argument("--prompt", required=True)
+    group.add_argument("--prompt")
+    group.add_argument("--prompts-file", type=Path, metavar="FILE", help="one prompt per line; a picture for each")
     group.add_argument("--negative-prompt")
     group.add_argument("--width", type=int)
     group.add_argument("--height", type=int)
@@ -90,10 +93,28 @@ def _add_job(group: Any) -> None:
     group.add_argument("--batch-size", type=int)
     group.add_argument("--init-picture", help="picture to start from (img2img)")
     group.add_argument("--denoising-strength", type=float, help="how much of it is repainted (0.75)")
-    group.add_argument("--out", type=Path, required=True, metavar="X.png")
+    group.add_argument("--out", type=Path, required=True, metavar="X.png", help="a folder, with --photos-dir or --prompts-file")
 
 
 def run(args: argparse.Namespace) -> None:
+    if (args.prompt is None) == (args.prompts_file is None):
+        raise SettingsError("prompt: give one with --prompt, or several with --prompts-file.")
+    if args.photos_dir or args.prompts_file:
+        _run_batch(args)
+    else:
+        _run_one(args)
+
+
+def _run_batch(args: argparse.Namespace) -> None:
+    if args.out.suffix.lower() == ".png" or args.out.is_file():
+        raise SettingsError(f"out: found {args.out}, expected a folder, as several pictures are made.")
+    if args.photos_dir and (args.photo or args.identity):
+        raise SettingsError("photos_dir: its photos stand in place of --photo and --identity; leave those out.")
+    quiet_libraries()
+    run_batch(args, lambda one: _job(one, settings_of(one)), lambda: open_host(args))
+
+
+def _run_one(args: argparse.Namespace) -> None:
     settings = settings_of(args)
     if args.out.suffix.lower() != ".png":
         raise SettingsError(f"out: found {args.out}, expected a name that ends with .png.")

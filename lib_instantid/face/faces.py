@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,3 +57,8 @@ class Face:
     def centre(self) -> tuple[float, float]:
         """Centre of the box, XY in pixels."""
         return float(self.box[0] + self.box[2]) / 2, float(self.box[1] + self.box[3]) / 2
+
+
+def short_hash(array: npt.NDArray[Any]) -> str:
+    """Eight hex digits by which a picture or an embedding is recognised, and nothing else is known of it."""
+    return hashlib.sha256(array.tobytes()).hexdigest()[:8]

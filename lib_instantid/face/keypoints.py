@@ -35,7 +35,7 @@ def check_keypoints(points: npt.ArrayLike, name: str = "keypoints") -> Points:
         array = np.asarray(points)
         if array.dtype.kind != "f":
             array = array.astype(np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise SettingsError(f"{name}: expected five points [x, y], found {points!r:.80}; give ten numbers.") from error
     if array.shape != (KEYPOINTS, 2):
         raise SettingsError(

@@ -43,10 +43,11 @@ def faces_of_photos(
     points = [*by_hand, *[None] * (len(photos) - len(by_hand))]
     meant = [which] * len(photos) if isinstance(which, str | int) else which
     numbered = enumerate(zip(photos, meant, points, strict=True), 1)
-    return tuple(_photo_face(photo, analyser, face, at, f"{field}[{i}]") for i, (photo, face, at) in numbered)
+    return tuple(face_of_photo(photo, analyser, face, at, f"{field}[{i}]") for i, (photo, face, at) in numbered)
 
 
-def _photo_face(photo: Source, analyser: Analyser, which: str | int, points: npt.ArrayLike | None, field: str) -> PhotoFace:
+def face_of_photo(photo: Source, analyser: Analyser, which: str | int, points: npt.ArrayLike | None, field: str) -> PhotoFace:
+    """The face that is meant in one photo. points: None, or by hand as in `faces_of_photos`, which raises the same."""
     picture = read_picture(photo, field)
     size = picture.shape[1], picture.shape[0]
     if points is not None:

@@ -82,6 +82,19 @@ def read_mask(source: Source, name: str = "mask") -> Floats:
     return np.asarray(np.asarray(grey) / 255, dtype=np.float32)
 
 
+def picture_size(source: Source, name: str = "photo") -> tuple[int, int]:
+    """Width and height in pixels as the file has them, without unpacking it. Arguments and errors as for `read_picture`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = source if isinstance(source, Image.Image) else Image.open(io.BytesIO(_bytes(source, name)))
+    except Image.DecompressionBombError as error:
+        raise PictureError(f"{name}: {error}.") from error
+    except UNREADABLE as error:
+        raise PictureError(f"{name}: {_describe(source)} is not a picture that can be read ({error}).") from error
+    return image.size
+
+
 def check_picture(picture: npt.NDArray[np.generic], name: str = "photo") -> None:
     """Raise PictureError unless picture is (H, W, 3) uint8 with at least one pixel."""
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
+import numpy as np
 
 from lib_instantid.face.faces import Face, HeadPose, Picture
 from lib_instantid.face.geometry import align
@@ -88,3 +89,21 @@ def stranger_advice(faces: Sequence[Face], names: Sequence[str]) -> tuple[str, .
     """One sentence for every photo that seems to show someone else than the others. faces and names: one per photo."""
     indexes = strangers([face.embedding for face in faces])
     return tuple(f"{names[index]} seems to show someone else than the other photos; leave it out" for index in indexes)
+
+
+def describe(picture: Picture, face: Face, number: int) -> dict[str, Any]:
+    """A face as plain values for JSON, without its embedding. number: counted from the left, from 1."""
+    found = report(picture, face)
+    pose = None if face.pose is None else {"pitch": face.pose.pitch, "yaw": face.pose.yaw, "roll": face.pose.roll}
+    return {
+        "number": number,
+        "box": face.box.round(2).tolist(),
+        "keypoints": face.keypoints.round(2).tolist(),
+        "score": round(face.score, 4),
+        "embedding_norm": round(float(np.linalg.norm(face.embedding)), 4),
+        "width_px": found.width_px,
+        "sharpness": round(found.sharpness, 1),
+        "pose": pose,
+        "level": found.level,
+        "advice": list(found.advice),
+    }

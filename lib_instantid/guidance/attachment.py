@@ -75,6 +75,15 @@ def check_identitynet(guidance: Guidance, unet: nn.Module) -> None:
         )
 
 
+def check_sdxl(unet: nn.Module) -> None:
+    """Raise UnsupportedModel for a UNet that takes no vector besides the text, as SD1.5's and SD2's do not. Says nothing of
+    whether particular networks fit."""
+    if not family_of(unet).vector_size(unet):
+        raise UnsupportedModel(
+            "The loaded checkpoint is not SDXL: its UNet takes no vector besides the text. Choose an SDXL one."
+        )
+
+
 def _before_call(sampling: SamplingPass, family: type[UNetFamily]) -> Callable[..., Any]:
     def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         sampling.begin(family.read_call(args, kwargs, sampling.identitynet))

@@ -130,6 +130,7 @@ class Settings:
     cfg_rescale: float = _number(0.0, 0.0, 1.0, "how far the guided noise is scaled back to the conditional one's contrast")
     report_similarity: bool = _other(False, "measure how like the person each picture is")
     best_of: int = _number(1, 1, 8, "make so many candidates and order them by likeness")
+    only_best: bool = _other(False, "return only the most like of the candidates")
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -190,7 +191,7 @@ def _problems(setting: dataclasses.Field[Any], value: Any) -> Iterator[str]:
     limits = setting.metadata
     if "low" in limits:
         whole = setting.type == "int"
-        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
             yield f"a {'whole ' if whole else ''}number from {limits['low']} to {limits['high']}"
         elif not limits["low"] <= value <= limits["high"]:
             yield f"{limits['low']} to {limits['high']}"
@@ -207,7 +208,7 @@ def _problems(setting: dataclasses.Field[Any], value: Any) -> Iterator[str]:
 def _check_keypoints(name: str, keypoints: Any) -> None:
     try:
         points = [(float(x), float(y)) for x, y in keypoints]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise SettingsError(f"{name}: found {keypoints!r}, expected five pairs of numbers.") from error
     if len(points) != 5 or not all(math.isfinite(v) for point in points for v in point):
         raise SettingsError(f"{name}: found {len(points)} points, expected five pairs of finite numbers.")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from modules import devices, paths, sd_unet, shared
+from modules import devices, paths, sd_models, sd_unet, shared
 from modules.sd_samplers_timesteps import CFGDenoiserTimesteps
 from torch import Tensor, nn
 
@@ -53,6 +53,10 @@ class A1111Host:
 
     def device_and_dtype(self) -> tuple[torch.device, torch.dtype]:
         return devices.device, devices.dtype_unet
+
+    def loaded_unet(self) -> nn.Module | None:
+        model = sd_models.model_data.sd_model
+        return None if model is None else model.model.diffusion_model
 
     @staticmethod
     def _check_runs_blocks() -> None:

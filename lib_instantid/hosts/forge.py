@@ -11,7 +11,7 @@ import torch
 from backend import memory_management
 from backend.patcher.base import ModelPatcher
 from backend.patcher.controlnet import ControlBase
-from modules import paths, shared
+from modules import paths, sd_models, shared
 from modules_forge import shared as forge_shared
 from torch import Tensor, nn
 
@@ -96,6 +96,10 @@ class ForgeHost:
 
     def device_and_dtype(self) -> tuple[torch.device, torch.dtype]:
         return memory_management.get_torch_device(), self._patcher().model.computation_dtype
+
+    def loaded_unet(self) -> nn.Module | None:
+        objects = getattr(sd_models.model_data.sd_model, "forge_objects", None)  # Forge starts with a model that has none
+        return None if objects is None else objects.unet.model.diffusion_model
 
     def attach(self, guidance: Guidance, comment: Comment) -> None:
         self.detach()

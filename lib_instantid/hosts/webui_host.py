@@ -27,6 +27,10 @@ class WebuiHost(Protocol):
         """Where the UNet computes, and in what."""
         ...
 
+    def loaded_unet(self) -> nn.Module | None:
+        """Of the model that is loaded now; None where none is. Loads nothing."""
+        ...
+
     def attach(self, guidance: Guidance, comment: Comment) -> None:
         """Attach until `detach`; `comment` is told if a model that is swapped in later is left out.
 

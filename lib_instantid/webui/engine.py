@@ -21,8 +21,15 @@ from lib_instantid.hosts.model_files import FoundModel, ReleasedFile, Role, find
 from lib_instantid.nets.adapter import Adapter, load_adapter
 from lib_instantid.nets.identitynet import IdentityNet, load_identitynet
 
-REMEMBERED_PICTURES = 32
-"""A face takes 2 kB; analysing its photo, a third of a second."""
+
+@dataclass(frozen=True, kw_only=True)
+class FaceOptions:
+    """Who analyses faces, where, and how many pictures' faces are remembered: one takes 2 kB, looking again a third of a
+    second. See `open_analyser`."""
+
+    backend: str = "builtin"
+    provider: str = "cpu"
+    remembered: int = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,16 +53,22 @@ class Keep(Enum):
 class Engine:
     """Owns what is loaded. Nothing is read before the first use.
 
-    folders and keep are asked when they matter, since a person may change them while the WebUI runs.
+    folders, keep and faces are asked when they matter, since a person may change them while the WebUI runs.
     """
 
-    def __init__(self, folders: Callable[[], Sequence[Path]], keep: Callable[[], Keep]) -> None:
+    def __init__(
+        self,
+        folders: Callable[[], Sequence[Path]],
+        keep: Callable[[], Keep],
+        faces: Callable[[], FaceOptions] = FaceOptions,
+    ) -> None:
         self._folders = folders
         self._keep = keep
+        self._faces = faces
         self._files: Files | None = None
         self._adapter: Adapter | None = None
         self._identitynet: IdentityNet | None = None
-        self._analyser: Analyser | None = None
+        self._analyser: RememberingAnalyser | None = None
         self._placed: tuple[nn.Module, ...] = ()
 
     @property
@@ -72,8 +85,10 @@ class Engine:
 
     @property
     def analyser(self) -> Analyser:
-        if self._analyser is None:
-            self._analyser = RememberingAnalyser(open_analyser("builtin", self._found().face_models))
+        wanted = self._faces()
+        if self._analyser is None or self._analyser.options != wanted:
+            analyser = open_analyser(wanted.backend, self._found().face_models, wanted.provider)
+            self._analyser = RememberingAnalyser(analyser, wanted)
         return self._analyser
 
     def check_files(self) -> None:
@@ -135,10 +150,11 @@ def choose_files(found: Sequence[FoundModel], folders: Sequence[Path]) -> Files:
 
 
 class RememberingAnalyser:
-    """An analyser that looks at the same picture once: hires fix and batches ask again."""
+    """An analyser that looks at the same picture once: hires fix and batches ask again. options: with which it was opened."""
 
-    def __init__(self, analyser: Analyser) -> None:
+    def __init__(self, analyser: Analyser, options: FaceOptions) -> None:
         self._analyser = analyser
+        self.options = options
         self._faces: OrderedDict[bytes, tuple[Face, ...]] = OrderedDict()
 
     @property
@@ -149,10 +165,11 @@ class RememberingAnalyser:
         key = hashlib.sha256(picture.tobytes() + repr(picture.shape).encode()).digest()
         if key not in self._faces:
             self._faces[key] = self._analyser.faces(picture)
-            if len(self._faces) > REMEMBERED_PICTURES:
-                self._faces.popitem(last=False)
         self._faces.move_to_end(key)
-        return self._faces[key]
+        found = self._faces[key]
+        while len(self._faces) > self.options.remembered:
+            self._faces.popitem(last=False)
+        return found
 
     def face_at(self, picture: Picture, keypoints: npt.ArrayLike) -> Face:
         return self._analyser.face_at(picture, keypoints)

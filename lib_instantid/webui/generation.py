@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+from PIL import Image
 
 from lib_instantid.errors import InstantIDError
 from lib_instantid.guidance.guidance import Guidance, make_guidance
 from lib_instantid.guidance.people import ResolvedPerson, resolve_people
 from lib_instantid.guidance.settings import Settings
+from lib_instantid.webui.candidates import Candidates, Likeness
 from lib_instantid.webui.engine import Engine
 
 UNPROCESSABLE = 422
@@ -26,11 +29,14 @@ class InstantID(InstantIDError):
 
 
 class Generation:
-    """The state of one `p`. `error` is raised where the WebUI cannot swallow it."""
+    """The state of one `p`. `error` is raised where the WebUI cannot swallow it. candidates: where more pictures are made than
+    were asked for. likeness: where the pictures are measured."""
 
     def __init__(self, identities: Path) -> None:
         self.settings = Settings()
         self.error: InstantID | None = None
+        self.candidates: Candidates | None = None
+        self.likeness: Likeness | None = None
         self._identities = identities
         self._guidance: dict[tuple[int, int], Guidance] = {}
 
@@ -50,23 +56,31 @@ class Generation:
             self._guidance[size] = make_guidance(self.settings, placed, size, engine.adapter, engine.identitynet)
         return self._guidance[size]
 
+    def keypoint_maps(self) -> list[Image.Image]:
+        """As IdentityNet saw them, one per person and size of a pass."""
+        hints = [person.keypoint_map[0] for guidance in self._guidance.values() for person in guidance.people]
+        return [Image.fromarray((hint.permute(1, 2, 0) * 255).round().byte().cpu().numpy()) for hint in hints]
+
     def acts_in(self, second_pass: bool) -> bool:
         return self.settings.hires in ("both", "second pass" if second_pass else "first pass")
 
 
-class Generations:
-    """The generation of each `p`, for as long as that lives. Other scripts nest and copy theirs."""
+T = TypeVar("T")
+
+
+class PerP(Generic[T]):
+    """Something of each `p`, for as long as that lives. Other scripts nest and copy theirs; a copy has nothing."""
 
     def __init__(self) -> None:
-        self._by_id: dict[int, Generation] = {}
+        self._by_id: dict[int, T] = {}
 
-    def begin(self, p: Any, generation: Generation) -> None:
+    def begin(self, p: Any, own: T) -> None:
         if id(p) not in self._by_id:
             weakref.finalize(p, self._by_id.pop, id(p), None)
-        self._by_id[id(p)] = generation
+        self._by_id[id(p)] = own
 
-    def end(self, p: Any) -> None:
-        self._by_id.pop(id(p), None)
+    def end(self, p: Any) -> T | None:
+        return self._by_id.pop(id(p), None)
 
-    def of(self, p: Any) -> Generation | None:
+    def of(self, p: Any) -> T | None:
         return self._by_id.get(id(p))

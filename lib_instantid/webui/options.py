@@ -1,16 +1,91 @@
-"""InstantID's section of the WebUI's settings page."""
+"""InstantID's section of the WebUI's settings page. Each option is asked for when it matters, since a person may change it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
-from modules import script_callbacks, shared
+from modules import paths, script_callbacks, shared
 
-from lib_instantid.webui.engine import Keep
+from lib_instantid.face.analyser import BACKENDS
+from lib_instantid.face.sessions import PROVIDERS
+from lib_instantid.webui.engine import FaceOptions, Keep
 
 SECTION = ("instantid", "InstantID")
-KEEP, FOLDER = "instantid_keep_models", "instantid_models_folder"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One row of the section. component: gradio's, with its arguments."""
+
+    key: str
+    default: Any
+    label: str
+    component: Any = gr.Textbox
+    arguments: tuple[tuple[str, Any], ...] = ()
+    info: str = ""
+
+    @property
+    def value(self) -> Any:
+        return shared.opts.data.get(self.key, self.default)
+
+
+KEEP = Option(
+    key="instantid_keep_models",
+    default=Keep.CPU.value,
+    label="Where InstantID's networks wait between generations",
+    component=gr.Radio,
+    arguments=(("choices", [kept.value for kept in Keep]),),
+    info="not at all: read from disk each time, about 4 GB less memory in between",
+)
+FOLDER = Option(key="instantid_models_folder", default="", label="A further folder with InstantID's model files")
+IDENTITIES = Option(
+    key="instantid_identities_folder",
+    default="",
+    label="Folder of saved identities",
+    info="empty: models/instantid/identities",
+)
+BACKEND = Option(
+    key="instantid_face_backend",
+    default=FaceOptions().backend,
+    label="Who analyses faces",
+    component=gr.Radio,
+    arguments=(("choices", list(BACKENDS)),),
+    info="insightface: only if that package is installed; the numbers are the same",
+)
+PROVIDER = Option(
+    key="instantid_face_provider",
+    default=FaceOptions().provider,
+    label="Where faces are analysed",
+    component=gr.Dropdown,
+    arguments=(("choices", ["auto", *PROVIDERS]),),
+    info="what onnxruntime cannot use here falls back to the CPU",
+)
+REMEMBERED = Option(
+    key="instantid_remembered_photos",
+    default=FaceOptions().remembered,
+    label="Photos whose faces are remembered",
+    component=gr.Slider,
+    arguments=(("minimum", 0), ("maximum", 256), ("step", 1)),
+    info="about 2 kB each, against a third of a second",
+)
+PATHS = Option(
+    key="instantid_allow_paths",
+    default=True,
+    label="Let API requests name pictures by path",
+    component=gr.Checkbox,
+    info="only below the folders of --instantid-allowed-path",
+)
+MAPS = Option(
+    key="instantid_show_maps",
+    default=False,
+    label="Add the keypoint maps to the results",
+    component=gr.Checkbox,
+)
+OPTIONS = (KEEP, FOLDER, IDENTITIES, BACKEND, PROVIDER, REMEMBERED, PATHS, MAPS)
 
 
 def add_options() -> None:
@@ -19,24 +94,34 @@ def add_options() -> None:
 
 
 def keep() -> Keep:
-    return Keep(shared.opts.data.get(KEEP, Keep.CPU.value))
+    return Keep(KEEP.value)
+
+
+def face_options() -> FaceOptions:
+    return FaceOptions(backend=BACKEND.value, provider=PROVIDER.value, remembered=int(REMEMBERED.value))
 
 
 def models_folder() -> Path | None:
     """The settings' own folder, if a person gave one."""
-    given = shared.opts.data.get(FOLDER, "").strip()
+    given = str(FOLDER.value).strip()
     return Path(given) if given else None
 
 
+def identities_folder() -> Path:
+    given = str(IDENTITIES.value).strip()
+    return Path(given) if given else Path(paths.models_path) / "instantid" / "identities"
+
+
+def allowed_folders() -> Sequence[Path]:
+    """Folders for paths in API requests. Uploads of the page lie in temporary files that gradio names itself."""
+    return [Path(folder) for folder in shared.cmd_opts.instantid_allowed_path or ()] if PATHS.value else []
+
+
+def maps_wanted() -> bool:
+    return bool(MAPS.value)
+
+
 def _add() -> None:
-    shared.opts.add_option(
-        KEEP,
-        shared.OptionInfo(
-            Keep.CPU.value,
-            "Where InstantID's networks wait between generations",
-            gr.Radio,
-            {"choices": [kept.value for kept in Keep]},
-            section=SECTION,
-        ).info("not at all: read from disk each time, about 4 GB less memory in between"),
-    )
-    shared.opts.add_option(FOLDER, shared.OptionInfo("", "A further folder with InstantID's model files", section=SECTION))
+    for option in OPTIONS:
+        info = shared.OptionInfo(option.default, option.label, option.component, dict(option.arguments), section=SECTION)
+        shared.opts.add_option(option.key, info.info(option.info) if option.info else info)

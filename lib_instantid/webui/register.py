@@ -7,15 +7,26 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from modules import paths, script_callbacks, shared
+from modules import paths, script_callbacks, scripts, shared
 from modules.call_queue import queue_lock
 
 from lib_instantid.hosts.webui_host import WebuiHost
+from lib_instantid.webui.api import add_routes
 from lib_instantid.webui.engine import Engine
-from lib_instantid.webui.options import add_options, keep, models_folder
+from lib_instantid.webui.options import (
+    add_options,
+    allowed_folders,
+    face_options,
+    identities_folder,
+    keep,
+    maps_wanted,
+    models_folder,
+)
 from lib_instantid.webui.panel_service import PanelService
+from lib_instantid.webui.routes import Services
 from lib_instantid.webui.script import Extension
 from lib_instantid.webui.surroundings import surroundings_of
+from lib_instantid.webui.xyz import axes
 
 UNLOAD_BUTTON = "sett_unload_sd_model"
 """The settings page's button that unloads the checkpoint."""
@@ -25,15 +36,31 @@ def register() -> tuple[Extension, PanelService]:
     """A new extension with its callbacks, and what answers its panels; what an earlier one left is taken down by
     `on_script_unloaded`."""
     host = _host()
-    engine = Engine(lambda: _folders(host), keep)
-    extension = Extension(host, engine, _identities, _allowed)
+    engine = Engine(lambda: _folders(host), keep, face_options)
+    extension = Extension(host, engine, identities_folder, allowed_folders, maps_wanted)
+    services = Services(
+        analyser=lambda: engine.analyser,
+        folders=lambda: _folders(host),
+        identities=identities_folder,
+        allowed=allowed_folders,
+    )
     for name, callback in host.callbacks().items():
         getattr(script_callbacks, name)(callback)
     script_callbacks.on_script_unloaded(extension.stop)
+    script_callbacks.on_app_started(lambda _, app: add_routes(app, services, queue_lock))
     script_callbacks.on_after_component(_also_unloading(extension))
     add_options()
+    _add_axes(extension)
     downloads = Path(paths.models_path) / "instantid"
-    return extension, PanelService(surroundings_of(host, engine, _identities, downloads))
+    return extension, PanelService(surroundings_of(host, engine, identities_folder, downloads))
+
+
+def _add_axes(extension: Extension) -> None:
+    """The plot's script is loaded before every extension's, and anew at a reload of the page. It is known by its file."""
+    for script in scripts.scripts_data:
+        if script.script_class.__module__ == "xyz_grid.py":
+            own = axes(script.module.AxisOption, extension.plot, identities_folder, allowed_folders)
+            script.module.axis_options.extend(own)
 
 
 def _host() -> WebuiHost:
@@ -64,12 +91,3 @@ def _folders(host: WebuiHost) -> Sequence[Path]:
     given = [Path(folder) for folder in shared.cmd_opts.instantid_models_path or ()]
     own = models_folder()
     return [folder for folder in (*given, *([own] if own else []), *host.model_folders()) if folder.is_dir()]
-
-
-def _identities() -> Path:
-    return Path(paths.models_path) / "instantid" / "identities"
-
-
-def _allowed() -> Sequence[Path]:
-    """Uploads of the page lie in temporary files that gradio names itself; these are the folders for paths in API requests."""
-    return [Path(folder) for folder in shared.cmd_opts.instantid_allowed_path or ()]

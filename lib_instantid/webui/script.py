@@ -9,9 +9,11 @@ from typing import Any
 from lib_instantid.errors import InstantIDError
 from lib_instantid.hosts.webui_host import WebuiHost
 from lib_instantid.units import LATENT_FACTOR
+from lib_instantid.webui import candidates, infotext
 from lib_instantid.webui.arguments import settings_of
 from lib_instantid.webui.engine import Engine
-from lib_instantid.webui.generation import Generation, Generations, InstantID
+from lib_instantid.webui.generation import Generation, InstantID, PerP
+from lib_instantid.webui.plot import Plot
 
 NOTES = "InstantID notes"
 """Where the infotext, and so the API's answer, has them: the WebUIs show comments in the page alone."""
@@ -29,21 +31,32 @@ class Extension:
     """What both tabs share: one host, one engine, and the generations under way."""
 
     def __init__(
-        self, host: WebuiHost, engine: Engine, identities: Callable[[], Path], allowed: Callable[[], Sequence[Path]]
+        self,
+        host: WebuiHost,
+        engine: Engine,
+        identities: Callable[[], Path],
+        allowed: Callable[[], Sequence[Path]],
+        maps_wanted: Callable[[], bool] = bool,
     ) -> None:
         self.host = host
         self.engine = engine
         self._identities = identities
         self._allowed = allowed
-        self._generations = Generations()
+        self._maps_wanted = maps_wanted
+        self._generations: PerP[Generation] = PerP()
+        self.plot = Plot()
+
+    def before_process(self, p: Any, arguments: Sequence[Any]) -> None:
+        """A generation starts: read the settings, while it is still open how many pictures will be made."""
+        self.end(p)
+        self._begin(p, arguments)
 
     def process(self, p: Any, arguments: Sequence[Any]) -> None:
-        """A generation starts: read the settings and look at the photos, so that what is wrong is known before sampling."""
-        self.end(p)
-        generation = Generation(self._identities())
-        generation.error = self._failure(lambda: self._look(p, generation, arguments))
-        if generation.matters:
-            self._generations.begin(p, generation)
+        """Its model is loaded: look at the photos, so that what is wrong is known before sampling."""
+        self.stop()
+        generation = self._generations.of(p) or self._begin(p, arguments)
+        if generation.settings.enabled:
+            generation.error = generation.error or self._failure(lambda: self._look(p, generation))
 
     def before_sampling(self, p: Any, x: Any) -> None:
         """A pass starts. x: (B, C, h, w) latents. An error known by now, or met here, stops the generation in sampling."""
@@ -62,9 +75,37 @@ class Extension:
         self.host.detach()
         self.engine.rest()
 
+    def picture(self, p: Any, image: Any) -> None:
+        """A picture is finished, and its infotext will be written next. image: a Pillow picture."""
+        generation = self._generations.of(p)
+        if generation is None or generation.likeness is None:
+            return
+        measured = generation.likeness
+
+        def measure() -> None:
+            measured.measure(image, (p.seeds[p.batch_index], p.subseeds[p.batch_index]), self.engine.analyser)
+
+        failure = self._failure(measure)
+        if failure is not None:
+            generation.likeness = None
+            p.extra_generation_params.pop(candidates.KEY)
+            note(p, f"The likeness cannot be measured. {failure}")
+
+    def finish(self, p: Any, processed: Any) -> None:
+        """All pictures of a generation are there. processed: the WebUI's result."""
+        generation = self._generations.of(p)
+        if generation is not None and generation.likeness is not None:
+            self._order(p, processed, generation, generation.likeness)
+        if generation is not None and self._maps_wanted():
+            processed.images = [*processed.images, *generation.keypoint_maps()]
+        self.end(p)
+
     def end(self, p: Any) -> None:
+        """A generation is over, or never came to its end."""
         self.stop()
-        self._generations.end(p)
+        generation = self._generations.end(p)
+        if generation is not None and generation.candidates is not None:
+            generation.candidates.take_back(p)
         if self.engine.release():
             self.host.free()
 
@@ -74,13 +115,39 @@ class Extension:
         self.engine.forget()
         self.host.free()
 
-    def _look(self, p: Any, generation: Generation, arguments: Sequence[Any]) -> None:
-        generation.settings = settings_of(arguments, self._allowed())
-        if not generation.settings.enabled:
-            return
-        for person in generation.people((p.width, p.height), self.engine):
+    def _begin(self, p: Any, arguments: Sequence[Any]) -> Generation:
+        generation = Generation(self._identities())
+        generation.error = self._failure(lambda: self._read(p, generation, arguments))
+        if generation.matters:
+            self._generations.begin(p, generation)
+        return generation
+
+    def _read(self, p: Any, generation: Generation, arguments: Sequence[Any]) -> None:
+        settings = generation.settings = self.plot.applied(p, settings_of(arguments, self._allowed()))
+        if settings.enabled and settings.best_of > 1:
+            if not isinstance(p.prompt, str):
+                note(p, "best_of: another script gives each picture its own prompt, and so one candidate.")
+                return
+            generation.candidates = candidates.Candidates(p, settings)
+
+    def _look(self, p: Any, generation: Generation) -> None:
+        size, settings = (p.width, p.height), generation.settings
+        people = generation.people(size, self.engine)
+        for person in people:
             for advice in person.advice:
                 note(p, advice)
+        p.extra_generation_params[infotext.KEY] = infotext.infotext_of(settings, people, size)
+        if settings.report_similarity or generation.candidates is not None:
+            generation.likeness = candidates.Likeness([person.identity.embedding for person in people])
+            p.extra_generation_params[candidates.KEY] = generation.likeness.infotext
+
+    def _order(self, p: Any, processed: Any, generation: Generation, likeness: candidates.Likeness) -> None:
+        made = generation.candidates
+        if made is not None:
+            count = made.wanted if generation.settings.only_best else made.wanted * generation.settings.best_of
+            if not likeness.order(processed, count):
+                note(p, "best_of: another script has replaced the pictures, so they are not ordered by likeness.")
+        p.extra_generation_params[candidates.KEY] = likeness.texts
 
     def _attach(self, p: Any, generation: Generation, size: tuple[int, int], second_pass: bool) -> None:
         if not generation.acts_in(second_pass):

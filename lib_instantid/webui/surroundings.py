@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lib_instantid.errors import InstantIDError
+from lib_instantid.guidance.attachment import check_sdxl
 from lib_instantid.hosts.download import download
 from lib_instantid.hosts.model_files import ReleasedFile
 from lib_instantid.hosts.webui_host import WebuiHost
@@ -65,7 +66,9 @@ def surroundings_of(host: WebuiHost, engine: Engine, identities: Callable[[], Pa
     def problem() -> str | None:
         try:
             engine.check_files()
-            host.check_model()
+            unet = host.loaded_unet()
+            if unet is not None:
+                check_sdxl(unet)
         except InstantIDError as error:
             return str(error)
         return None

@@ -76,6 +76,12 @@ def test_best_of_makes_candidates_and_orders_them_by_likeness(host: EmbeddedHost
     assert "similarity" in result.timings
 
 
+def test_only_the_best_of_the_candidates_are_returned_if_that_is_wished(host: EmbeddedHost) -> None:
+    best = host.generate(job(best_of=3)).pictures[0]
+    (only,) = host.generate(job(best_of=3, only_best=True)).pictures
+    assert (only.seed, only.similarity) == (best.seed, best.similarity)
+
+
 def test_similarity_is_the_cosine_of_the_pictures_face_and_no_face_is_a_value(host: EmbeddedHost) -> None:
     result = host.generate(job())
     (person,) = result.people

@@ -2,8 +2,10 @@
 
     INSTANTID_WEBUI_URL=http://127.0.0.1:7860 INSTANTID_WEBUI_DIR=/path/to/webui python -m pytest tests/live
 
-Without the two variables nothing here is collected. The first run links `probe/` into the WebUI's extensions folder; restart
-the WebUI once then. Small random checkpoints and the stand-in face models will do.
+A WebUI that runs with `--api-auth me:secret` is given `INSTANTID_WEBUI_LOGIN=me:secret`, and a second one, a worker for the
+tests of the extension "distributed", `INSTANTID_WORKER_URL`; without it the one WebUI is both workers.
+Without the first two variables nothing here is collected. The first run links `probe/` into the WebUI's extensions folder;
+restart the WebUI once then. Small random checkpoints and the stand-in face models will do.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from tests.live.replay import Guide, core_of, webuis_unet
 from tests.live.webui import EFFECT, Answer, WebUI, alike, difference
 
 URL, FOLDER = os.environ.get("INSTANTID_WEBUI_URL"), os.environ.get("INSTANTID_WEBUI_DIR")
+LOGIN = os.environ.get("INSTANTID_WEBUI_LOGIN", "")
 PROBE = Path(__file__).with_name("probe")
 if not (URL and FOLDER):
     collect_ignore_glob = ["test_*.py"]
@@ -28,6 +31,7 @@ if not (URL and FOLDER):
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "a1111: concerns AUTOMATIC1111's WebUI alone")
     config.addinivalue_line("markers", "forge: concerns Forge alone")
+    config.addinivalue_line("markers", "auth: needs --api-auth and INSTANTID_WEBUI_LOGIN")
     config.addinivalue_line("markers", "controlnet: needs Forge, or the extension sd-webui-controlnet in A1111")
     config.addinivalue_line("markers", "unsteady: A1111's own plain picture changes by one level of 255")
     config.addinivalue_line("markers", "page: needs the page, so not under --nowebui")
@@ -37,8 +41,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out what concerns the other WebUI, or a part that this one lacks."""
     if not (URL and FOLDER):
         return
-    webui = WebUI(URL, Path(FOLDER))
-    lacking = {"page": not webui.has_page, "controlnet": not webui.has_controlnet}
+    webui = WebUI(URL, Path(FOLDER), LOGIN)
+    lacking = {"page": not webui.has_page, "controlnet": not webui.has_controlnet, "auth": not LOGIN}
     others = {"a1111" if webui.forge else "forge"} | {mark for mark, lacks in lacking.items() if lacks}
     here = Path(__file__).parent
     left_out = [i for i in items if here in i.path.parents and others & {mark.name for mark in i.iter_markers()}]
@@ -50,7 +54,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def webui() -> WebUI:
     """The running WebUI, with the probe in it."""
-    found = WebUI(URL or "", Path(FOLDER or ""))
+    found = WebUI(URL or "", Path(FOLDER or ""), LOGIN)
     link = found.folder / "extensions" / "instantid-live-probe"
     if not link.exists():
         link.symlink_to(PROBE)

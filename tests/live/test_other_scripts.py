@@ -9,7 +9,7 @@ import pytest
 
 from tests.live.webui import EFFECT, ROUNDING, Answer, WebUI, difference, encoded, noise_picture
 
-CHOICES = ("Sampler", "Checkpoint name")
+CHOICES = ("Sampler", "Checkpoint name", "[InstantID] control mode", "[InstantID] identity", "[InstantID] pose")
 """Axes whose values are chosen from a list."""
 
 

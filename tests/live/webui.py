@@ -101,18 +101,24 @@ class Answer:
         return str(self.body.get("detail") or self.body.get("errors") or self.body)
 
 
+def basic(login: str) -> dict[str, str]:
+    """The header of HTTP's basic authentication."""
+    return {"Authorization": "Basic " + base64.b64encode(login.encode()).decode()} if login else {}
+
+
 def person(**values: Any) -> dict[str, Any]:
     return {"photos": [PHOTO], **values}
 
 
 class WebUI:
-    """url: of a WebUI on this machine. folder: in which it runs."""
+    """url: of a WebUI on this machine. folder: in which it runs. login: "name:password" of its --api-auth, or nothing."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, login: str = "") -> None:
         if urlparse(url).hostname != "127.0.0.1":
             raise ValueError(f"INSTANTID_WEBUI_URL: found {url}; only a WebUI on 127.0.0.1 is tested.")
         self.url, self.folder = url.rstrip("/"), folder
         self.forge = (folder / "modules_forge").is_dir()
+        self.login = login
 
     @property
     def has_page(self) -> bool:
@@ -131,19 +137,26 @@ class WebUI:
         return True
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"{self.url}/{path}", timeout=TIMEOUT) as answer:
+        request = urllib.request.Request(f"{self.url}/{path}", headers=basic(self.login))
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
             return json.load(answer)
 
     def post(self, path: str, body: Any = None) -> tuple[int, Any]:
         """Status and JSON of the answer, whatever the status."""
-        content = json.dumps({} if body is None else body).encode()
-        request = urllib.request.Request(f"{self.url}/{path}", content, {"Content-Type": "application/json"})
+        status, content = self.send("POST", path, {} if body is None else body, self.login)
+        text = content.decode()
+        return status, json.loads(text) if text.startswith(("{", "[")) else {"detail": text}
+
+    def send(self, method: str, path: str, body: Any, login: str) -> tuple[int, bytes]:
+        """Status and content of the answer. body: sent as JSON, None for none."""
+        content = None if body is None else json.dumps(body).encode()
+        headers = {**basic(login), **({} if body is None else {"Content-Type": "application/json"})}
+        request = urllib.request.Request(f"{self.url}/{path}", content, headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-                return answer.status, json.load(answer)
+                return answer.status, answer.read()
         except urllib.error.HTTPError as error:
-            text = error.read().decode()
-            return error.code, json.loads(text) if text.startswith(("{", "[")) else {"detail": text}
+            return error.code, error.read()
 
     def settle(self) -> None:
         """Bring A1111 into a state that it comes back to.

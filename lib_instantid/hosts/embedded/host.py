@@ -72,6 +72,7 @@ class EmbeddedHost:
         if settings.enabled and (settings.report_similarity or settings.best_of > 1):
             pictures = sorted((self._measured(picture, people) for picture in pictures), key=lambda p: -p.likeness)
             clock.lap("similarity")
+            pictures = pictures[: job.batch_size] if settings.only_best else pictures
         return Result(pictures=tuple(pictures), people=people, guidance=guidance, timings=clock.laps)
 
     def _seeds(self, job: Job) -> range:

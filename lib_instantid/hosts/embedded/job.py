@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from lib_instantid.errors import SettingsError
+from lib_instantid.face.similarity import likeness
 from lib_instantid.guidance.guidance import Guidance
 from lib_instantid.guidance.people import ResolvedPerson
 from lib_instantid.guidance.settings import Picture as Source
@@ -74,7 +75,7 @@ class Picture:
     @property
     def likeness(self) -> float:
         """What candidates are ordered by: the least of the people's similarities, -1 where a face is missing."""
-        return min((-1.0 if value is None else value for value in self.similarity), default=-1.0)
+        return likeness(self.similarity)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -61,11 +61,16 @@ def _hash(picture: np.ndarray) -> str:
 
 
 def save_pictures(path: Path, values: dict[str, Any], result: Result) -> list[Path]:
-    """Write the pictures as `X.png`, `X-2.png`, …, each with the record in its PNG text `instantid`. Returns their paths."""
+    """Write the pictures as `X.png`, `X-2.png`, …, each with the record in its PNG text `instantid`. Returns their paths.
+
+    Each file appears whole, and `X.png` last: where it is, all are.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     text = PngInfo()
     text.add_text("instantid", json.dumps(values))
     paths = [path if i == 1 else path.with_stem(f"{path.stem}-{i}") for i in range(1, len(result.pictures) + 1)]
-    for own_path, picture in zip(paths, result.pictures, strict=True):
-        picture.image.save(own_path, pnginfo=text)
+    for own_path, picture in reversed(list(zip(paths, result.pictures, strict=True))):
+        part = own_path.with_suffix(".part")
+        picture.image.save(part, "PNG", pnginfo=text)
+        part.replace(own_path)
     return paths

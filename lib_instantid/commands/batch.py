@@ -1,0 +1,127 @@
+"""`generate` with a folder of photos or a file of prompts: each photo with each prompt, one picture file after another."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from lib_instantid.errors import NoFaceFound, PictureError, SettingsError
+from lib_instantid.guidance.settings import Person, Settings
+
+if TYPE_CHECKING:
+    from lib_instantid.hosts.embedded.host import EmbeddedHost
+    from lib_instantid.hosts.embedded.job import Job
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+
+JobOf = Callable[[argparse.Namespace], "Job"]
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The picture files of a folder, by name. Raises SettingsError where there is no folder, or none in it."""
+    if not folder.is_dir():
+        raise SettingsError(f"{folder}: no such folder; give a folder with pictures.")
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise SettingsError(f"{folder}: no picture in it; expected files that end with {', '.join(SUFFIXES)}.")
+    return found
+
+
+def prompts_in(path: Path) -> list[str]:
+    """One prompt per line. Raises SettingsError where there is no file, or no prompt in it."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"prompts_file: {path} cannot be read ({error}); give a text file, one prompt per line.") from error
+    prompts = [line.strip() for line in lines if line.strip()]
+    if not prompts:
+        raise SettingsError(f"prompts_file: {path} is empty; write one prompt per line.")
+    return prompts
+
+
+def run_batch(args: argparse.Namespace, job_of: JobOf, open_host: Callable[[], EmbeddedHost]) -> None:
+    """Make what is not there yet, and say at the end what became of everything.
+
+    job_of: the job of the options of one picture. Raises PictureError at the end, if a photo could not be used.
+    """
+    photos: list[Path | None] = [*pictures_in(args.photos_dir)] if args.photos_dir else [None]
+    prompts = prompts_in(args.prompts_file) if args.prompts_file else [args.prompt]
+    list(_jobs(args, photos[0], prompts, job_of))  # what is wrong with the settings shows before anything is loaded
+    batch = _Batch(host=open_host(), total=len(photos) * len(prompts))
+    try:
+        for photo in photos:
+            batch.make(str(photo or "photos"), _jobs(args, photo, prompts, job_of))
+    finally:
+        print(f"{batch.made} made, {batch.there} were there, {batch.total - batch.made - batch.there} not made.")
+    if batch.problems:
+        raise PictureError(f"{len(batch.problems)} of {len(photos)} photos could not be used: " + " ".join(batch.problems))
+
+
+def _jobs(args: argparse.Namespace, photo: Path | None, prompts: list[str], job_of: JobOf) -> Iterator[tuple[Path, Job]]:
+    """The file and job of each prompt."""
+    own = {} if photo is None else {"photo": [str(photo)]}
+    name = "" if photo is None else f"{photo.name}-"
+    for number, prompt in enumerate(prompts, 1):
+        one = argparse.Namespace(**{**vars(args), **own, "prompt": prompt})
+        yield args.out / f"{name}{number:03}.png", job_of(one)
+
+
+@dataclasses.dataclass(kw_only=True)
+class _Batch:
+    host: EmbeddedHost
+    total: int
+    made: int = 0
+    there: int = 0
+    done: int = 0
+    problems: list[str] = dataclasses.field(default_factory=list)
+
+    def make(self, photo: str, jobs: Iterator[tuple[Path, Job]]) -> None:
+        """The pictures of one photo; what is wrong with it will be wrong with every prompt."""
+        try:
+            for path, job in jobs:
+                self._make(path, job)
+        except (PictureError, NoFaceFound) as error:
+            self.problems.append(f"{photo}: {error}")
+            print(f"{photo}: {error}")
+
+    def _make(self, path: Path, job: Job) -> None:
+        from lib_instantid.hosts.embedded.record import record, save_pictures
+
+        if is_made(path, job):
+            self.there += 1
+            print(f"{self.made + self.there}/{self.total} {path} was there")
+            return
+        started = time.perf_counter()
+        result = self.host.generate(job)
+        save_pictures(path, record(job, result), result)
+        self.made += 1
+        print(f"{self.made + self.there}/{self.total} {path} {time.perf_counter() - started:.1f} s")
+
+
+def is_made(path: Path, job: Job) -> bool:
+    """Whether the file is the finished picture of this job, and not of an earlier one with other settings or prompts."""
+    try:
+        with Image.open(path) as image:
+            values = json.loads(getattr(image, "text", {})["instantid"])
+        people = values["settings"]["people"]
+        same = [_same(values["job"], job, {"settings", "init_picture"}), _same(values["settings"], job.settings, {"people"})]
+        pairs = zip(people, job.settings.people, strict=True)
+        return all(same + [_same(found, person, PICTURES) for found, person in pairs])
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+
+
+PICTURES = {"photos", "photo_keypoints", "pose_picture", "region"}
+"""What a record has as hashes, or not at all."""
+
+
+def _same(found: dict[str, Any], wanted: Job | Settings | Person, left_out: set[str]) -> bool:
+    values = {field.name: getattr(wanted, field.name) for field in dataclasses.fields(wanted) if field.name not in left_out}
+    return {name: found[name] for name in values} == json.loads(json.dumps(values))

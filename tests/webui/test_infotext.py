@@ -1,0 +1,214 @@
+"""Settings → infotext → the WebUI's quoting and parsing → settings; nothing biometric on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from lib_instantid.face.identity import Identity
+from lib_instantid.face.identity_files import save_identity
+from lib_instantid.face.photos import PhotoFace
+from lib_instantid.face.report import report
+from lib_instantid.guidance.guidance import PlacedPerson
+from lib_instantid.guidance.people import ResolvedPerson
+from lib_instantid.guidance.settings import Person, Settings, settings_from_dict
+from lib_instantid.webui.infotext import KEY, infotext_of, settings_from_infotext
+from tests.face.scenes import a_face, somebody
+from tests.webui.processing import P, create_infotext, parsed
+
+SIZE = (640, 480)
+PICTURE = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+IMAGE = Image.fromarray(PICTURE)
+POINTS = np.array([[200.0, 150], [300, 151], [250.3, 200], [210, 260.7], [290, 261]])
+
+fraction = st.floats(0, 1)
+points = st.lists(st.tuples(fraction, fraction).map(list), min_size=5, max_size=5)
+name = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
+
+
+def fields(kind: type, left_out: set[str]) -> dict[str, Any]:
+    """A strategy for each number, choice and switch, within its range."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        limits = field.metadata
+        if field.name in left_out:
+            continue
+        if "low" in limits:
+            number = st.integers if field.type == "int" else st.floats
+            found[field.name] = number(limits["low"], limits["high"])
+        elif "options" in limits:
+            found[field.name] = st.sampled_from(limits["options"])
+        elif field.type == "bool":
+            found[field.name] = st.booleans()
+    return found
+
+
+@st.composite
+def persons(draw: Any, masks: bool) -> Person:
+    """A person of photos or a name, with any placement, and a mask where the people need one."""
+    values = draw(st.fixed_dictionaries(fields(Person, {"pose"})))
+    values["face"] = draw(st.sampled_from(["largest", "left", "right", "center", 2, "3"]))
+    if draw(st.booleans()):
+        values["photos"] = [IMAGE] * draw(st.integers(1, 3))
+        values["photo_keypoints"] = draw(st.lists(st.none() | points, max_size=len(values["photos"])))
+        values["pose"] = draw(st.sampled_from(["photo", "pose picture", "keypoints", "none"]))
+    else:
+        values["identity"] = draw(name)
+        values["pose"] = draw(st.sampled_from(["pose picture", "keypoints", "none"]))
+    if values["pose"] == "pose picture":
+        values["pose_picture"] = IMAGE
+    if values["pose"] == "keypoints":
+        values["keypoints"] = draw(points)
+    if masks:
+        values["region"] = IMAGE
+    return Person(**values)
+
+
+@st.composite
+def any_settings(draw: Any) -> Settings:
+    windows = {"adapter_start", "adapter_end", "identitynet_start", "identitynet_end"}
+    values = draw(st.fixed_dictionaries(fields(Settings, windows | {"enabled"})))
+    for part in ("adapter", "identitynet"):
+        values[f"{part}_start"], values[f"{part}_end"] = sorted(draw(st.tuples(fraction, fraction)))
+    person = persons(values["face_region"] == "mask")
+    return Settings(enabled=True, people=draw(st.lists(person, min_size=1, max_size=4)), **values)
+
+
+def resolved(person: Person) -> ResolvedPerson:
+    """As the photos' analysis would give it, with a face at `POINTS`."""
+    photo = PhotoFace(picture=PICTURE, face=a_face())
+    placed = None if person.pose == "none" else POINTS
+    return ResolvedPerson(
+        identity=Identity(embedding=somebody(1)),
+        placed=PlacedPerson(
+            embedding=somebody(1), keypoints=placed, region=np.ones((4, 4), np.float32) if person.region else None
+        ),
+        photos=tuple(photo for _ in person.photos),
+        reports=tuple(report(PICTURE, photo.face) for _ in person.photos),
+        advice=(),
+    )
+
+
+def written(given_settings: Settings) -> str:
+    """The value as it comes back from the WebUI's infotext."""
+    p = P(*SIZE)
+    p.extra_generation_params[KEY] = infotext_of(given_settings, [resolved(one) for one in given_settings.people], SIZE)
+    return parsed(create_infotext(p, [1], [1], 0))[KEY]
+
+
+def values_of(person: Person) -> dict[str, Any]:
+    values = {field.name: getattr(person, field.name) for field in dataclasses.fields(person)}
+    return {**values, "photos": list(person.photos), "photo_keypoints": list(person.photo_keypoints)}
+
+
+def expected_of(person: Person) -> dict[str, Any]:
+    """What a person must be after restoring, with the lost photos and masks given again."""
+    values = values_of(person)
+    if person.pose in ("photo", "pose picture"):
+        values["keypoints"] = np.round(POINTS / SIZE, 5).tolist()
+    if person.pose == "pose picture":
+        values.update(pose="keypoints", pose_picture=None)
+    return values
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(any_settings())
+def test_settings_come_back_from_an_infotext(given_settings: Settings) -> None:
+    restored, lost = settings_from_infotext(written(given_settings), Path("nowhere"))
+    for person, own in zip(restored["people"], given_settings.people, strict=True):
+        assert not {"photos", "pose_picture", "region"} & set(person)
+        person.update(photos=own.photos, region=own.region)
+    found = settings_from_dict({**restored, "enabled": True})
+    for field in dataclasses.fields(Settings):
+        if field.name not in ("people", "best_of", "only_best"):
+            assert getattr(found, field.name) == getattr(given_settings, field.name), field.name
+    for person, own in zip(found.people, given_settings.people, strict=True):
+        assert values_of(person) == expected_of(own)
+    for i, own in enumerate(given_settings.people, 1):
+        about = [sentence for sentence in lost if sentence.startswith(f"people[{i}].")]
+        expected = [bool(own.photos), own.pose == "pose picture", bool(own.region), own.identity is not None]
+        assert len(about) == sum(expected)
+
+
+def test_the_picture_is_made_again_with_the_photo_alone() -> None:
+    """Pose "photo" stays, so that the same photo places the head and its face region exactly as before."""
+    one = Settings(enabled=True, people=[Person(photos=[IMAGE], adapter_strength=0.5)], best_of=4)
+    restored, (sentence,) = settings_from_infotext(written(one), Path("nowhere"))
+    assert restored == {"people": [{"adapter_strength": 0.5, "keypoints": np.round(POINTS / SIZE, 5).tolist()}]}
+    assert sentence.startswith("people[1].photos: ")
+    assert '"keypoints"' in sentence
+
+
+def test_the_value_is_short_and_holds_nothing_biometric() -> None:
+    named = Settings(enabled=True, people=[Person(identity="Ada", pose="none")])
+    assert written(named).startswith("{'people':[{'identity':'Ada','pose':'none','embedding':'")
+    assert len(written(named)) < 80
+    everything = written(Settings(enabled=True, people=[Person(photos=[IMAGE] * 3), Person(photos=[IMAGE])]))
+    assert len(everything) < 450
+    assert not any(f"{value:.4f}"[:6] in everything for value in somebody(1))
+
+
+def test_an_identity_that_changed_or_is_gone_is_told(tmp_path: Path) -> None:
+    text = written(Settings(enabled=True, people=[Person(identity="Ada", pose="none")]))
+    assert "no identity 'Ada'" in settings_from_infotext(text, tmp_path)[1][0]
+    save_identity(Identity(embedding=somebody(1), name="Ada"), tmp_path)
+    assert settings_from_infotext(text, tmp_path) == ({"people": [{"identity": "Ada", "pose": "none"}]}, ())
+    save_identity(Identity(embedding=somebody(2), name="Ada"), tmp_path)
+    assert "another one" in settings_from_infotext(text, tmp_path)[1][0]
+
+
+PERSON = {"identity": "Ada", "pose": "none"}
+STRANGE = {
+    "empty": "",
+    "no JSON": "me",
+    "a list": "[]",
+    "no people": "{}",
+    "people an object": "{'people':{}}",
+    "a person a text": "{'people':['me']}",
+    "photos a text": "{'people':[{'photos':'abc'}]}",
+    "unknown name": "{'people':[],'command':1}",
+    "unknown name of a person": str({"people": [{**PERSON, "path": "/etc/passwd"}]}),
+    "out of range": str({"people": [PERSON], "cfg_rescale": 7}),
+    "no number": "{'people':[{'identity':'Ada','pose':'none','adapter_strength':NaN}]}",
+    "identity a path": str({"people": [{"identity": ["x"], "pose": "none"}]}),
+    "very deep": "[" * 100_000,
+    "keypoints missing": "{'people':[{'identity':'Ada','pose':'pose picture','pose_picture':'x'}]}",
+}
+
+
+@pytest.mark.parametrize("strange", STRANGE)
+def test_a_foreign_or_changed_text_restores_nothing_and_says_so(strange: str) -> None:
+    restored, (sentence,) = settings_from_infotext(STRANGE[strange], Path("nowhere"))
+    assert restored == {}
+    assert "cannot be read" in sentence
+
+
+def test_a_path_in_a_foreign_text_is_not_restored() -> None:
+    text = str({"people": [{"photos": ["/etc/passwd"], "pose": "none"}]})
+    restored, (sentence,) = settings_from_infotext(text, Path("nowhere"))
+    assert restored == {"people": [{"pose": "none"}]}
+    assert "/etc/passwd cannot be restored" in sentence
+
+
+def test_every_setting_is_written() -> None:
+    """A field that is added to the settings is in the infotext too."""
+    changed: dict[str, Any] = {}
+    for field in dataclasses.fields(Settings):
+        limits = field.metadata
+        if "low" in limits:
+            changed[field.name] = next(v for v in (limits["high"], limits["low"]) if v != field.default)
+        elif "options" in limits:
+            changed[field.name] = next(v for v in limits["options"] if v != field.default)
+    changed |= {"adapter_start": 0.5, "identitynet_start": 0.5, "adapter_end": 0.7, "identitynet_end": 0.7}
+    own = Settings(enabled=True, people=[Person(photos=[IMAGE], region=IMAGE)], report_similarity=True, **changed)
+    text = written(own)
+    for field in dataclasses.fields(Settings):
+        expected = field.name not in ("enabled", "best_of", "only_best")
+        assert (f"'{field.name}':" in text) == expected, field.name
