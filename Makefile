@@ -1,14 +1,21 @@
 # make demo   the main job with stand-in weights: outputs/demo.png      make test   everything that CI runs
+# make page   a page to use InstantID without a WebUI, on stand-in weights: http://127.0.0.1:7861
 # make env    only the environment, .venv                               make oracle the environment of insightface, .oracle
 PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test env oracle clean
+# The page under Forge's gradio and, where Python is old enough for it, under AUTOMATIC1111's.
+PAGES = .page-4.40/ready $(shell $(PYTHON) -c "import sys; print('' if sys.version_info >= (3, 13) else '.page-3.41/ready')")
+
+.PHONY: demo page test env oracle clean
 
 demo: .venv/ready
 	.venv/bin/python -m lib_instantid demo --out outputs
 
-test: .venv/ready .oracle/ready
+page: .page-4.40/ready
+	.page-4.40/bin/python -m lib_instantid page
+
+test: .venv/ready .oracle/ready $(PAGES)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
@@ -32,5 +39,13 @@ oracle: .oracle/ready
 	.oracle/bin/python $(PIP) install --group oracle
 	touch $@
 
+.page-4.40/ready: GROUP = page
+.page-3.41/ready: GROUP = page-old
+.page-%/ready: pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python $(PIP) install --upgrade "pip>=25.1"
+	$(@D)/bin/python $(PIP) install --group $(GROUP)
+	touch $@
+
 clean:
-	rm -rf .venv .oracle outputs stand-ins
+	rm -rf .venv .oracle .page-* outputs stand-ins

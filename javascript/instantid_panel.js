@@ -22,7 +22,8 @@
             this.editor = new instantid.Editor(this);
             this.advanced = instantid.controls(table, "advanced", () => this.state.settings, () => this.changed());
             const more = el("details", {class: "instantid-advanced"}, el("summary", {}, "Advanced"), el("div", {class: "instantid-columns"}, ...this.advanced.elements));
-            fill(root, this.hints.element, this.tabs, this.tools, this.page, this.backdropChoice(), this.editor.element, more);
+            this.lostNote = el("div", {class: "instantid-hints", role: "status"});
+            fill(root, this.hints.element, this.lostNote, this.tabs, this.tools, this.page, this.backdropChoice(), this.editor.element, more);
             root.addEventListener("paste", (event) => this.paste(event));
             document.getElementById(`tab_${tab}`)?.addEventListener("input", () => this.follow());
             this.rebuild();
@@ -81,6 +82,11 @@
             this.current = 0;
             this.advanced.show();
             this.rebuild();
+        }
+
+        /** What a picture's infotext could not restore, a sentence each. */
+        lost(sentences) {
+            fill(this.lostNote, ...sentences.map((sentence) => el("p", {class: "instantid-hint"}, sentence)));
         }
 
         setIdentities(identities) {
@@ -175,9 +181,12 @@
     /** Build the panel in its place. */
     instantid.build = (root, data) => (panels[data.tab] = new Panel(root, data));
 
-    // What gradio calls when the text of the settings changes, see lib_instantid/webui/panel.py.
-    instantid.restored = function (tab, text) {
-        if (panels[tab]) panels[tab].restored(text);
-        else instantid.early[tab] = text;
+    // What gradio calls when its texts change, see lib_instantid/webui/panel.py. A panel that is not built yet is told later.
+    const toPanel = (action) => (tab, text) => {
+        const tell = (panel) => action(panel, text);
+        if (panels[tab]) tell(panels[tab]);
+        else (instantid.early[tab] ||= []).push(tell);
     };
+    instantid.restored = toPanel((panel, text) => panel.restored(text));
+    instantid.lost = toPanel((panel, text) => panel.lost(text ? text.split("\n") : []));
 })((window.instantid = window.instantid || {}));

@@ -48,7 +48,10 @@
         }
 
         async addOne(file) {
-            const photo = {name: file.name || "pasted picture", url: URL.createObjectURL(file), keypoints: null, which: null};
+            const {face, keypoints} = this.person.expected;
+            const index = this.person.photos.length;
+            const which = Number(face[face.length > 1 ? index : 0]) || null;
+            const photo = {name: file.name || "pasted picture", url: URL.createObjectURL(file), keypoints: keypoints[index] || null, which};
             this.person.photos.push(photo);
             this.render();
             try {

@@ -1,7 +1,7 @@
 "use strict";
 // Waits for each panel's accordion to be opened, and only then builds the panel.
 (function (instantid) {
-    instantid.early = {}; // texts that arrived before their panel was built
+    instantid.early = {}; // what panels are to be told once they are built, by tab
 
     function watch(root) {
         const data = JSON.parse(root.dataset.panel);
@@ -9,7 +9,7 @@
             if (!entries.some((entry) => entry.isIntersecting)) return;
             seen.disconnect();
             const panel = instantid.build(root, data);
-            if (data.tab in instantid.early) panel.restored(instantid.early[data.tab]);
+            (instantid.early[data.tab] || []).forEach((tell) => tell(panel));
         });
         seen.observe(root);
     }

@@ -19,6 +19,7 @@
         posePicture: null,
         region: null,
         head: null, // placed by hand, see instantid_head.js
+        expected: {face: [], keypoints: []}, // of photos that are to be added again, in their order
         keypoints: null, // fractions from elsewhere, until the editor has made a head of them
         ...defaultsOf(table, "Person"),
     });
@@ -51,8 +52,8 @@
         return own;
     }
 
-    /** size: [width, height] of the output. people: those with a photo or an identity. */
-    instantid.settingsOf = (state, table, size, people = state.people.filter(instantid.isComplete)) => ({
+    /** size: [width, height] of the output. Nobody is left out in silence: a person without a photo is for Python to refuse. */
+    instantid.settingsOf = (state, table, size, people = state.people) => ({
         ...state.settings,
         people: people.map((person) => personSettings(person, table, size)),
     });
@@ -67,6 +68,7 @@
             person.source = given.identity ? "identity" : "photos";
             person.identity = given.identity || null;
             person.keypoints = given.keypoints || null;
+            person.expected = {face: [].concat(given.face || []), keypoints: given.photo_keypoints || []};
             return person;
         });
         if (people.length) state.people = people;

@@ -3,8 +3,9 @@
 import modules.scripts as scripts
 from modules.ui_components import InputAccordion
 
+from lib_instantid.webui.infotext import KEY
 from lib_instantid.webui.panel import build_panel
-from lib_instantid.webui.register import register
+from lib_instantid.webui.register import paste_fields, register
 
 extension, panel_service = register()
 
@@ -17,7 +18,10 @@ class InstantIDScript(scripts.Script):
         return scripts.AlwaysVisible
 
     def ui(self, is_img2img):
-        return build_panel("img2img" if is_img2img else "txt2img", self.elem_id, InputAccordion, panel_service)
+        panel = build_panel("img2img" if is_img2img else "txt2img", self.elem_id, InputAccordion, panel_service)
+        self.infotext_fields = paste_fields(panel)
+        self.paste_field_names = [KEY]
+        return [panel.enabled, panel.settings]
 
     def before_process(self, p, *args):
         extension.before_process(p, args)

@@ -90,6 +90,7 @@ FIELDS: tuple[Field, ...] = (
     Field(name="negative_noise", label="Negative noise", kind="slider", owner=Settings),
     Field(name="cfg_rescale", label="CFG rescale", kind="slider", owner=Settings),
     Field(name="best_of", label="Best of", kind="slider", owner=Settings),
+    Field(name="only_best", label="Keep only the best", kind="switch", owner=Settings),
     Field(name="report_similarity", label="Measure the likeness of each picture", kind="switch", owner=Settings),
 )
 

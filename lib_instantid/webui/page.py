@@ -48,7 +48,7 @@ def build_page(host: EmbeddedHost, folder: Path, size: int, steps: int) -> Any:
                 with gr.Row():
                     start = gr.Button("Generate", variant="primary", elem_id=f"{TAB}_generate")
                     interrupt = gr.Button("Interrupt", elem_id=f"{TAB}_interrupt")
-                inputs += build_panel(TAB, lambda name: f"instantid_{name}", _accordion, service)
+                panel = build_panel(TAB, lambda name: f"instantid_{name}", _accordion, service)
             with gr.Column():
                 progress = gr.HTML("", elem_id="progress")
                 preview = gr.Image(label="Preview", interactive=False, height=256, elem_id="preview")
@@ -56,7 +56,7 @@ def build_page(host: EmbeddedHost, folder: Path, size: int, steps: int) -> Any:
                 values = gr.Textbox(label="Settings of these pictures", lines=8, elem_id="values")
                 files = gr.File(label="Download", file_count="multiple", elem_id="files")
         outputs = [progress, preview, gallery, values, files]
-        start.click(run.generate, inputs, outputs, show_progress="hidden")
+        start.click(run.generate, [*inputs, panel.enabled, panel.settings], outputs, show_progress="hidden")
         interrupt.click(run.interrupt, [], [], queue=False)
         page.load(None, [], [], **{JS: _scripts()})
     return page

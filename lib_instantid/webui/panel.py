@@ -10,6 +10,7 @@ import html
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -35,8 +36,18 @@ Accordion = Callable[..., AbstractContextManager[Any]]
 """The WebUI's InputAccordion, or one like it: `with accordion(value, label=…, elem_id=…) as switch`."""
 
 
-def build_panel(tab: str, elem_id: Callable[[str], str], accordion: Accordion, service: PanelService) -> list[Any]:
-    """The switch and the text of the settings, which are the script's arguments.
+@dataclass(frozen=True, kw_only=True)
+class PanelParts:
+    """gradio's components of a panel. enabled and settings are the script's arguments. lost: sentences, a line each, of what
+    could not be restored from a picture's infotext."""
+
+    enabled: Any
+    settings: Any
+    lost: Any
+
+
+def build_panel(tab: str, elem_id: Callable[[str], str], accordion: Accordion, service: PanelService) -> PanelParts:
+    """Build it where gradio is building now.
 
     tab: "txt2img" or "img2img", whose size and picture the panel follows. elem_id: makes a component's id.
     """
@@ -52,11 +63,12 @@ def build_panel(tab: str, elem_id: Callable[[str], str], accordion: Accordion, s
     with accordion(False, label="InstantID", elem_id=elem_id("enabled")) as enabled:
         gr.HTML(f'<div class="instantid-panel" data-panel="{html.escape(json.dumps(data))}"></div>')
         with gr.Row(elem_classes=["instantid-hidden"]):
-            settings = _text(elem_id("settings"))
+            settings, lost = _text(elem_id("settings")), _text(elem_id("lost"))
             request, answer = _text(elem_id("request")), _text(elem_id("answer"))
             ask = gr.Button("ask", elem_id=elem_id("ask"))
     js = f'"{tab}"'
     settings.change(None, [settings], None, **{JS: f"(text) => window.instantid.restored({js}, text)"})
+    lost.change(None, [lost], None, **{JS: f"(text) => window.instantid.lost({js}, text)"})
     asked = ask.click(
         service.answer,
         [request],
@@ -66,7 +78,7 @@ def build_panel(tab: str, elem_id: Callable[[str], str], accordion: Accordion, s
         **{JS: f"() => [window.instantid.request({js})]"},
     )
     asked.then(None, [answer], None, **{JS: f"(text) => window.instantid.answered({js}, text)"})
-    return [enabled, settings]
+    return PanelParts(enabled=enabled, settings=settings, lost=lost)
 
 
 def _text(elem_id: str) -> Any:

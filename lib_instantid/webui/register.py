@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +14,7 @@ from modules.call_queue import queue_lock
 from lib_instantid.hosts.webui_host import WebuiHost
 from lib_instantid.webui.api import add_routes
 from lib_instantid.webui.engine import Engine
+from lib_instantid.webui.infotext import KEY, settings_from_infotext
 from lib_instantid.webui.options import (
     add_options,
     allowed_folders,
@@ -22,6 +24,7 @@ from lib_instantid.webui.options import (
     maps_wanted,
     models_folder,
 )
+from lib_instantid.webui.panel import PanelParts
 from lib_instantid.webui.panel_service import PanelService
 from lib_instantid.webui.routes import Services
 from lib_instantid.webui.script import Extension
@@ -53,6 +56,23 @@ def register() -> tuple[Extension, PanelService]:
     _add_axes(extension)
     downloads = Path(paths.models_path) / "instantid"
     return extension, PanelService(surroundings_of(host, engine, identities_folder, downloads))
+
+
+def paste_fields(panel: PanelParts) -> list[tuple[Any, Callable[[dict[str, Any]], Any]]]:
+    """How the WebUI fills a panel from an infotext: each component with what makes its value of the infotext's entries."""
+
+    def restored(entries: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        return settings_from_infotext(entries[KEY], identities_folder()) if KEY in entries else ({}, ())
+
+    def settings(entries: dict[str, Any]) -> Any:
+        found, _ = restored(entries)
+        return json.dumps(found) if found else None
+
+    return [
+        (panel.enabled, lambda entries: KEY in entries),
+        (panel.settings, settings),
+        (panel.lost, lambda entries: "\n".join(restored(entries)[1])),
+    ]
 
 
 def _add_axes(extension: Extension) -> None:

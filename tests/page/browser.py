@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, Playwright, expect
+from playwright.sync_api import Browser, Locator, Page, Playwright, expect, sync_playwright
 
 from tests.face.scenes import RED, squares
 
@@ -26,10 +26,14 @@ TWO = squares(400, 300, [(30, 90, 120), (240, 60, 130)], RED)
 NOBODY = squares(300, 200, [])
 
 
-def find_chromium(playwright: Playwright) -> str | None:
+def find_chromium() -> str | None:
     """A Chromium of this machine, or Playwright's own; None where there is neither."""
-    own = playwright.chromium.executable_path
-    return next((found for name in NAMES if (found := shutil.which(name))), own if Path(own).exists() else None)
+    for name in NAMES:
+        if found := shutil.which(name):
+            return found
+    with sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+    return own if Path(own).exists() else None
 
 
 def launch(playwright: Playwright, executable: str) -> Browser:

@@ -74,7 +74,7 @@ def test_a_generation_without_a_person_says_what_to_do_and_the_next_one_works(pa
     panel.page.locator(f"#{panel.data['ids']['enabled']}-checkbox input").check()
     panel.add_photos(png(NOBODY, "nobody"))
     generate(panel)
-    expect(panel.page.get_by_text("add a person with a photo or a saved identity").first).to_be_visible()
+    expect(panel.page.get_by_text("give either 1 to 16 photos or an identity").first).to_be_visible()
     panel.add_photos(png(TWO, "two"))
     generate(panel)
     assert len(values(panel)["settings"]["people"]) == 1  # type: ignore[index]
@@ -112,6 +112,20 @@ def test_settings_from_elsewhere_fill_the_panel(ready: Panel) -> None:
     assert people[1]["identitynet_strength"] == 0.25
     assert np.array(people[0]["keypoints"]) == pytest.approx(np.array(FIVE), abs=1e-6)
     assert ready.settings()["face_region"] == "everywhere"
+
+
+def test_a_photo_that_is_added_again_is_read_as_it_was(ready: Panel) -> None:
+    given = {"people": [{"face": 1, "adapter_strength": 0.55}, {"photo_keypoints": [FIVE]}]}
+    ready.page.evaluate("text => window.instantid.restored('txt2img', text)", json.dumps(given))
+    ready.page.evaluate("window.instantid.lost('txt2img', 'people[1].photos: abc cannot be restored; add it again.')")
+    expect(ready.root.get_by_text("abc cannot be restored")).to_be_visible()
+    ready.add_photos(png(TWO, "two"))
+    ready.root.get_by_role("tab", name="Person 2").click()
+    ready.add_photos(png(NOBODY, "nobody"))
+    first, second = ready.settings()["people"]
+    assert first["face"] == [1]
+    assert first["adapter_strength"] == 0.55
+    assert second["photo_keypoints"] == [FIVE]
 
 
 def test_one_global_name_and_a_quick_start(page: Page) -> None:

@@ -48,8 +48,9 @@ def test_every_field_of_the_table_is_a_setting_with_its_kind() -> None:
 
 
 def test_every_number_choice_and_switch_of_the_settings_is_in_the_table() -> None:
-    plain = {f.name for owner in (Settings, Person) for f in dataclasses.fields(owner) if {"low", "options"} & set(f.metadata)}
-    assert {field.name for field in FIELDS} - {"report_similarity"} == plain
+    fields = [field for owner in (Settings, Person) for field in dataclasses.fields(owner)]
+    plain = {f.name for f in fields if {"low", "options"} & set(f.metadata) or isinstance(f.default, bool)}
+    assert {field.name for field in FIELDS} == plain - {"enabled"}
 
 
 @pytest.mark.parametrize("arguments", [[], [False], [False, "nonsense"], [False, ""]])
