@@ -22,7 +22,7 @@
             this.editor = new instantid.Editor(this);
             this.advanced = instantid.controls(table, "advanced", () => this.state.settings, () => this.changed());
             const more = el("details", {class: "instantid-advanced"}, el("summary", {}, "Advanced"), el("div", {class: "instantid-columns"}, ...this.advanced.elements));
-            this.lostNote = el("div", {class: "instantid-hints", role: "status"});
+            this.lostNote = el("div", {class: "instantid-lost", role: "status"});
             fill(root, this.hints.element, this.lostNote, this.tabs, this.tools, this.page, this.backdropChoice(), this.editor.element, more);
             root.addEventListener("paste", (event) => this.paste(event));
             document.getElementById(`tab_${tab}`)?.addEventListener("input", () => this.follow());

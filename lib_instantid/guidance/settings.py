@@ -191,10 +191,9 @@ def _problems(setting: dataclasses.Field[Any], value: Any) -> Iterator[str]:
     limits = setting.metadata
     if "low" in limits:
         whole = setting.type == "int"
-        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+        a_number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+        if not (a_number and limits["low"] <= value <= limits["high"]):
             yield f"a {'whole ' if whole else ''}number from {limits['low']} to {limits['high']}"
-        elif not limits["low"] <= value <= limits["high"]:
-            yield f"{limits['low']} to {limits['high']}"
     elif "options" in limits and value not in limits["options"]:
         yield "one of " + ", ".join(f'"{option}"' for option in limits["options"])
     elif setting.type == "bool" and not isinstance(value, bool):

@@ -73,12 +73,14 @@ class A1111:
     def __post_init__(self) -> None:
         self.sd_unet = SimpleNamespace(current_unet=None)
         self.shared = SimpleNamespace(sd_model=SimpleNamespace(model=SimpleNamespace(diffusion_model=self.unet)))
+        self.sd_models = SimpleNamespace(model_data=self.shared)  # both have the one sd_model
 
     def modules(self) -> dict[str, dict[str, Any]]:
         return {
             "modules": {
                 "devices": SimpleNamespace(device=torch.device("cpu"), dtype_unet=torch.float32),
                 "paths": SimpleNamespace(models_path=str(self.folder), extensions_dir=str(self.folder / "extensions")),
+                "sd_models": self.sd_models,
                 "sd_unet": self.sd_unet,
                 "shared": self.shared,
             },
@@ -208,7 +210,11 @@ class Forge:
             "backend.patcher.controlnet": {"ControlBase": ControlBase},
             "backend.sampling": {},
             "backend.sampling.sampling_function": {"sampling_prepare": self.prepare},
-            "modules": {"paths": SimpleNamespace(models_path=str(self.folder)), "shared": self.shared},
+            "modules": {
+                "paths": SimpleNamespace(models_path=str(self.folder)),
+                "sd_models": SimpleNamespace(model_data=self.shared),
+                "shared": self.shared,
+            },
             "modules_forge": {"shared": SimpleNamespace(controlnet_dir=str(self.folder / "ControlNet"))},
         }
 
