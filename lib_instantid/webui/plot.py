@@ -55,10 +55,9 @@ def _changed(person: Person, values: Mapping[str, Any]) -> Person:
     placed from stays, even if it is a photo."""
     given = dict(values)
     photo, identity = given.pop(PHOTO, None), given.get("identity")
-    if photo is not None:
-        given |= {"photos": [photo], "photo_keypoints": (), "identity": None}
-    if identity is not None:
-        given |= {"photos": (), "photo_keypoints": ()}
+    if photo is not None or identity is not None:
+        face = person.face if isinstance(person.face, str | int) else "largest"
+        given = {"face": face, "photo_keypoints": (), "photos": () if photo is None else [photo], "identity": None, **given}
     if identity is not None and person.pose == "photo" and "pose" not in given:
         given |= {"pose": "pose picture", "pose_picture": person.photos[0]}
     return dataclasses.replace(person, **given)

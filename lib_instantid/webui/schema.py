@@ -20,18 +20,17 @@ KEYPOINTS: Schema = {
 }
 PHOTOS: Schema = {"type": "array", "items": PICTURE, "minItems": 1, "maxItems": MAX_PHOTOS}
 PHOTO_KEYPOINTS: Schema = {"type": "array", "items": {"anyOf": [{"type": "null"}, KEYPOINTS]}, "maxItems": MAX_PHOTOS}
-FACE: Schema = {
-    "anyOf": [
-        {"type": "string", "enum": list(FACE_WORDS)},
-        {"type": "string", "pattern": "^[1-9][0-9]?$"},
-        {"type": "integer", "minimum": 1},
-    ]
-}
+ONE_FACE: list[Schema] = [
+    {"type": "string", "enum": list(FACE_WORDS)},
+    {"type": "string", "pattern": "^[1-9][0-9]?$"},
+    {"type": "integer", "minimum": 1},
+]
+FACE: Schema = {"anyOf": [*ONE_FACE, {"type": "array", "items": {"anyOf": ONE_FACE}, "minItems": 1, "maxItems": MAX_PHOTOS}]}
 NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 64}
 
 OF_TYPE: dict[str, Schema] = {
     "bool": {"type": "boolean"},
-    "str | int": FACE,
+    "str | int | Sequence[str | int]": FACE,
     "str | None": NAME,
     "Sequence[Picture]": PHOTOS,
     "Picture | None": PICTURE,

@@ -124,11 +124,12 @@ class Extension:
 
     def _read(self, p: Any, generation: Generation, arguments: Sequence[Any]) -> None:
         settings = generation.settings = self.plot.applied(p, settings_of(arguments, self._allowed()))
-        if settings.enabled and settings.best_of > 1:
-            if not isinstance(p.prompt, str):
-                note(p, "best_of: another script gives each picture its own prompt, and so one candidate.")
-                return
-            generation.candidates = candidates.Candidates(p, settings)
+        if not settings.enabled or settings.best_of == 1 or getattr(p, "firstpass_image", None) is not None:
+            return  # the last: a picture that is there is enlarged
+        if not isinstance(p.prompt, str):
+            note(p, "best_of: another script gives each picture its own prompt, and so one candidate.")
+            return
+        generation.candidates = candidates.Candidates(p, settings)
 
     def _look(self, p: Any, generation: Generation) -> None:
         size, settings = (p.width, p.height), generation.settings

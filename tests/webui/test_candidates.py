@@ -94,6 +94,12 @@ def test_a_list_of_prompts_has_one_candidate_each_and_says_so(extension: Extensi
     assert "best_of" in p.extra_generation_params[NOTES]
 
 
+def test_the_picture_that_the_upscale_button_enlarges_is_one(extension: Extension) -> None:
+    p = P()
+    p.firstpass_image = Image.new("RGB", (8, 8))  # type: ignore[attr-defined]
+    assert len(process_images(extension, p, [{**ONE, "best_of": 3}], painted).images) == 1
+
+
 def test_pictures_that_another_script_replaced_stay_in_their_order(
     extension: Extension, monkeypatch: pytest.MonkeyPatch
 ) -> None:

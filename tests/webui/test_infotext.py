@@ -57,6 +57,8 @@ def persons(draw: Any, masks: bool) -> Person:
     values["face"] = draw(st.sampled_from(["largest", "left", "right", "center", 2, "3"]))
     if draw(st.booleans()):
         values["photos"] = [IMAGE] * draw(st.integers(1, 3))
+        each = st.lists(st.sampled_from(["left", 2]), min_size=len(values["photos"]), max_size=len(values["photos"]))
+        values["face"] = draw(st.just(values["face"]) | each)
         values["photo_keypoints"] = draw(st.lists(st.none() | points, max_size=len(values["photos"])))
         values["pose"] = draw(st.sampled_from(["photo", "pose picture", "keypoints", "none"]))
     else:

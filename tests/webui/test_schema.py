@@ -60,6 +60,8 @@ WRONG: list[dict[str, Any]] = [
     {"people": [{"photos": ["a"] * 17}]},
     {"people": [{"photos": ["a"], "face": "best"}]},
     {"people": [{"photos": ["a"], "face": 0}]},
+    {"people": [{"photos": ["a"], "face": ["best"]}]},
+    {"people": [{"photos": ["a"], "face": []}]},
     {"people": [{"photos": ["a"], "pose": "keypoints", "keypoints": [[0.5, 0.5]] * 4}]},
 ]
 

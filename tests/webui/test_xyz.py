@@ -118,6 +118,8 @@ def test_a_photo_takes_the_persons_place(made: dict[str, Any], plot: Plot, allow
     axis.confirm(cell, [path])
     axis.apply(cell, path, [path])
     assert list(plot.applied(cell, BASE).people[0].photos) == [allowed / "c.png"]
+    several = dataclasses.replace(BASE, people=[Person(photos=["a.png", "b.png"], face=["left", 2], region="m.png")])
+    assert plot.applied(cell, several).people[0].face == "largest"
     named = dataclasses.replace(BASE, people=[Person(identity="Ada", pose="none")])
     assert plot.applied(cell, named).people[0].identity is None
     assert axis.format_value(cell, axis, path) == "[InstantID] photo: c.png"
