@@ -57,7 +57,7 @@
     /** A row that saves the person of the photos as an identity. */
     instantid.identitySaver = function (panel, person) {
         const name = el("input", {type: "text", "aria-label": "Name of the identity", placeholder: "name", class: "instantid-name"});
-        const thumbnail = el("input", {type: "checkbox"});
+        const thumbnail = el("input", {type: "checkbox", checked: panel.beginning.thumbnails});
         const note = el("p", {class: "instantid-help", role: "status"});
 
         async function save() {

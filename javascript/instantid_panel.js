@@ -7,8 +7,10 @@
 
     class Panel {
         constructor(root, data) {
-            const {tab, table, ids, drawing, max_people: maxPeople, max_photos: maxPhotos} = data;
-            Object.assign(this, {root, tab, table, ids, drawing, maxPeople, maxPhotos, colours: drawing.colours, identities: []});
+            const {tab, ids, drawing, presets, beginning, max_people: maxPeople, max_photos: maxPhotos} = data;
+            const {name: _, ...strengths} = presets.find((preset) => preset.name === beginning.preset) || presets[0];
+            const table = data.table.map((field) => ({...field, default: strengths[field.name] ?? field.default}));
+            Object.assign(this, {root, tab, table, ids, drawing, presets, beginning, maxPeople, maxPhotos, colours: drawing.colours, identities: []});
             this.bridge = instantid.bridge(tab, ids);
             this.state = instantid.newState(table);
             this.text = ""; // of the settings

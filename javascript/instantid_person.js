@@ -60,7 +60,7 @@
         }
 
         presets() {
-            const buttons = instantid.PRESETS.map(({name, ...values}) => button(name, () => {
+            const buttons = this.panel.presets.map(({name, ...values}) => button(name, () => {
                 Object.assign(this.person, values);
                 this.likeness.show();
                 this.panel.changed();

@@ -4,13 +4,6 @@
     const defaultsOf = (table, owner) =>
         Object.fromEntries(table.filter((field) => field.owner === owner).map((field) => [field.name, field.default]));
 
-    instantid.PRESETS = [
-        {name: "Balanced", adapter_strength: 0.8, identitynet_strength: 0.8},
-        {name: "More likeness", adapter_strength: 1.0, identitynet_strength: 1.0},
-        {name: "More style", adapter_strength: 0.6, identitynet_strength: 0.5},
-        {name: "Few-step models (LCM, Lightning, Turbo)", adapter_strength: 0.6, identitynet_strength: 0.7},
-    ];
-
     /** A photo is {file, name, url, path, size, faces, which, keypoints, error}: `which` counts its faces from the left. */
     instantid.newPerson = (table) => ({
         source: "photos",

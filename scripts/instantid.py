@@ -4,6 +4,7 @@ import modules.scripts as scripts
 from modules.ui_components import InputAccordion
 
 from lib_instantid.webui.infotext import KEY
+from lib_instantid.webui.options import beginning
 from lib_instantid.webui.panel import build_panel
 from lib_instantid.webui.register import paste_fields, register
 
@@ -18,7 +19,8 @@ class InstantIDScript(scripts.Script):
         return scripts.AlwaysVisible
 
     def ui(self, is_img2img):
-        panel = build_panel("img2img" if is_img2img else "txt2img", self.elem_id, InputAccordion, panel_service)
+        tab = "img2img" if is_img2img else "txt2img"
+        panel = build_panel(tab, self.elem_id, InputAccordion, panel_service, beginning())
         self.infotext_fields = paste_fields(panel)
         self.paste_field_names = [KEY]
         return [panel.enabled, panel.settings]

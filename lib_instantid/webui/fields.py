@@ -97,3 +97,21 @@ FIELDS: tuple[Field, ...] = (
 
 def table_for_page() -> list[dict[str, Any]]:
     return [field.for_page() for field in FIELDS]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """Strengths that a button sets, for a person."""
+
+    name: str
+    adapter_strength: float
+    identitynet_strength: float
+
+
+PRESETS: tuple[Preset, ...] = (
+    Preset(name="Balanced", adapter_strength=0.8, identitynet_strength=0.8),
+    Preset(name="More likeness", adapter_strength=1.0, identitynet_strength=1.0),
+    Preset(name="More style", adapter_strength=0.6, identitynet_strength=0.5),
+    Preset(name="Few-step models (LCM, Lightning, Turbo)", adapter_strength=0.6, identitynet_strength=0.7),
+)
+"""The first has the settings' defaults, which are the reference's."""

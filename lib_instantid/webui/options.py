@@ -13,6 +13,8 @@ from modules import paths, script_callbacks, shared
 from lib_instantid.face.analyser import BACKENDS
 from lib_instantid.face.sessions import PROVIDERS
 from lib_instantid.webui.engine import FaceOptions, Keep
+from lib_instantid.webui.fields import PRESETS
+from lib_instantid.webui.panel import Beginning
 
 SECTION = ("instantid", "InstantID")
 
@@ -85,7 +87,22 @@ MAPS = Option(
     label="Add the keypoint maps to the results",
     component=gr.Checkbox,
 )
-OPTIONS = (KEEP, FOLDER, IDENTITIES, BACKEND, PROVIDER, REMEMBERED, PATHS, MAPS)
+PRESET = Option(
+    key="instantid_preset",
+    default=Beginning().preset,
+    label="Preset of a new person",
+    component=gr.Dropdown,
+    arguments=(("choices", [preset.name for preset in PRESETS]),),
+    info="after the page is loaded again",
+)
+THUMBNAILS = Option(
+    key="instantid_thumbnails",
+    default=Beginning().thumbnails,
+    label="Store a thumbnail of the face with a saved identity",
+    component=gr.Checkbox,
+    info="unless it is unticked when saving; after the page is loaded again",
+)
+OPTIONS = (KEEP, FOLDER, IDENTITIES, BACKEND, PROVIDER, REMEMBERED, PATHS, MAPS, PRESET, THUMBNAILS)
 
 
 def add_options() -> None:
@@ -115,6 +132,10 @@ def identities_folder() -> Path:
 def allowed_folders() -> Sequence[Path]:
     """Folders for paths in API requests. Uploads of the page lie in temporary files that gradio names itself."""
     return [Path(folder) for folder in shared.cmd_opts.instantid_allowed_path or ()] if PATHS.value else []
+
+
+def beginning() -> Beginning:
+    return Beginning(preset=PRESET.value, thumbnails=bool(THUMBNAILS.value))
 
 
 def maps_wanted() -> bool:

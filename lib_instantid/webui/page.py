@@ -20,7 +20,7 @@ from lib_instantid.hosts.embedded.record import record, save_pictures
 from lib_instantid.hosts.embedded.schedulers import SCHEDULERS
 from lib_instantid.units import LATENT_FACTOR
 from lib_instantid.webui.arguments import settings_of
-from lib_instantid.webui.panel import JS, build_panel
+from lib_instantid.webui.panel import JS, Beginning, build_panel
 from lib_instantid.webui.panel_service import PanelService, Surroundings
 from lib_instantid.webui.pictures import upload_folder
 
@@ -48,7 +48,7 @@ def build_page(host: EmbeddedHost, folder: Path, size: int, steps: int) -> Any:
                 with gr.Row():
                     start = gr.Button("Generate", variant="primary", elem_id=f"{TAB}_generate")
                     interrupt = gr.Button("Interrupt", elem_id=f"{TAB}_interrupt")
-                panel = build_panel(TAB, lambda name: f"instantid_{name}", _accordion, service)
+                panel = build_panel(TAB, lambda name: f"instantid_{name}", _accordion, service, Beginning())
             with gr.Column():
                 progress = gr.HTML("", elem_id="progress")
                 preview = gr.Image(label="Preview", interactive=False, height=256, elem_id="preview")

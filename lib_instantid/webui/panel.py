@@ -10,14 +10,14 @@ import html
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import gradio as gr
 
 from lib_instantid.guidance.settings import MAX_PEOPLE, MAX_PHOTOS
 from lib_instantid.units import KEYPOINT_COLOURS, KEYPOINT_RADIUS, LIMB_BRIGHTNESS, LIMB_HALF_WIDTH, LIMBS
-from lib_instantid.webui.fields import table_for_page
+from lib_instantid.webui.fields import PRESETS, table_for_page
 from lib_instantid.webui.panel_service import PanelService
 
 JS = "_js" if gr.__version__.startswith("3.") else "js"
@@ -46,7 +46,17 @@ class PanelParts:
     lost: Any
 
 
-def build_panel(tab: str, elem_id: Callable[[str], str], accordion: Accordion, service: PanelService) -> PanelParts:
+@dataclass(frozen=True, kw_only=True)
+class Beginning:
+    """How a new person's tab begins. preset: by name. thumbnails: whether saving an identity stores one, unless unticked."""
+
+    preset: str = PRESETS[0].name
+    thumbnails: bool = False
+
+
+def build_panel(
+    tab: str, elem_id: Callable[[str], str], accordion: Accordion, service: PanelService, beginning: Beginning
+) -> PanelParts:
     """Build it where gradio is building now.
 
     tab: "txt2img" or "img2img", whose size and picture the panel follows. elem_id: makes a component's id.
@@ -56,6 +66,8 @@ def build_panel(tab: str, elem_id: Callable[[str], str], accordion: Accordion, s
         "tab": tab,
         "ids": {name: elem_id(name) for name in names},
         "table": table_for_page(),
+        "presets": [asdict(preset) for preset in PRESETS],
+        "beginning": asdict(beginning),
         "drawing": DRAWING,
         "max_people": MAX_PEOPLE,
         "max_photos": MAX_PHOTOS,
