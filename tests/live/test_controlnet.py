@@ -28,17 +28,21 @@ NET = "control_instant_id_tiny.safetensors"
 
 @pytest.fixture(scope="module")
 def net(webui: WebUI) -> Iterator[Path]:
-    """A net for edges among the WebUI's ControlNets."""
+    """A net for a unit. sd-webui-controlnet takes its kind from its name; Forge lists those that were there at start."""
+    found = next((webui.folder / "models").rglob(NET))
+    if webui.forge:
+        yield found
+        return
     path = webui.folder / "models" / "ControlNet" / "control_canny_live.safetensors"
     path.parent.mkdir(exist_ok=True)
-    shutil.copyfile(next((webui.folder / "models").rglob(NET)), path)
+    shutil.copyfile(found, path)
     yield path
     path.unlink()
 
 
 def unit(webui: WebUI, name: str, **values: Any) -> dict[str, Any]:
     """name: of the file, without its suffix. Edges as they are, without a preprocessor."""
-    listed = webui.get("controlnet/model_list?update=true")["model_list"]
+    listed = webui.get("controlnet/model_list")["model_list"]
     model = next(title for title in listed if title.startswith(name))
     own = {"module": "None" if webui.forge else "none", "model": model, "image": encoded(EDGES)}
     return {"enabled": True, "weight": 1.0, "pixel_perfect": True, "save_detected_map": False, **own, **values}
