@@ -63,11 +63,16 @@
         canvas.addEventListener("pointerdown", (event) => {
             const paint = context();
             const scale = canvas.width / canvas.clientWidth;
-            const dab = ({offsetX, offsetY}) => {
-                paint.fillStyle = "white";
+            const at = ({offsetX, offsetY}) => [offsetX * scale, offsetY * scale];
+            let last = at(event);
+            const dab = (moved) => {
+                const now = at(moved);
+                Object.assign(paint, {strokeStyle: "white", lineWidth: Number(brush.value), lineCap: "round"});
                 paint.beginPath();
-                paint.arc(offsetX * scale, offsetY * scale, Number(brush.value) / 2, 0, 2 * Math.PI);
-                paint.fill();
+                paint.moveTo(...last);
+                paint.lineTo(...now);
+                paint.stroke();
+                last = now;
             };
             dab(event);
             instantid.follow(event, (dx, dy, moved) => dab(moved), () => store(false));

@@ -116,6 +116,7 @@
                 tab.setAttribute("aria-selected", String(i === index));
                 tab.tabIndex = i === index ? 0 : -1;
             });
+            this.pages[index].render();
             this.editor.draw();
         }
 

@@ -139,7 +139,7 @@
         movable(photo, frame) {
             return photo.placing.map((point, index) => {
                 const at = button("", () => {}, {class: "instantid-point", "aria-label": `${POINTS[index]} in the photo, arrow keys move it`});
-                const show = () => Object.assign(at.style, {left: `${point[0] * 100}%`, top: `${point[1] * 100}%`, background: this.panel.colours[index]});
+                const show = () => Object.assign(at.style, {left: `${point[0] * 100}%`, top: `${point[1] * 100}%`, borderColor: this.panel.colours[index]});
                 const move = (from, dx, dy) => {
                     point[0] = instantid.clamp(from[0] + dx / frame.clientWidth, 0, 1);
                     point[1] = instantid.clamp(from[1] + dy / frame.clientHeight, 0, 1);

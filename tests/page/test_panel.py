@@ -157,6 +157,8 @@ def test_a_region_is_painted_for_each_person(panel: Panel) -> None:
     panel.add_photos(png(ONE, "one"))
     panel.root.locator("summary").click()
     panel.root.get_by_label("InstantID acts on").select_option("mask")
+    panel.root.get_by_role("button", name="Add a person").click()
+    panel.root.get_by_role("tab", name="Person 1").click()
     canvas = panel.person.locator("canvas.instantid-mask")
     canvas.scroll_into_view_if_needed()
     panel.drag(canvas, 40, 30)
