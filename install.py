@@ -9,6 +9,8 @@ no model is downloaded, and whatever happens here, the WebUI starts.
     INSTANTID_SKIP_INSTALL=1   the same, as an environment variable
     INSTANTID_ORT=<spec>       what to install instead of the CPU build, as "onnxruntime-gpu==1.20.1"
 
+A start at which everything works is remembered, so that the next ones take no time.
+
 Three steps: `look` finds out in a second interpreter, `decide` is a pure function of that, `act` does it.
 """
 
@@ -26,6 +28,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -33,6 +36,9 @@ from pathlib import Path
 
 PROBED = {"numpy": "ndarray", "cv2": "imread", "onnxruntime": "InferenceSession"}
 """Modules that faces need, each with what an emptied package lacks: a folder without files can be imported as well."""
+PRINTED = ("numpy", "cv2", "opencv", "onnxruntime", "ort_", "torch-")
+"""How the folders begin, in site-packages, that the probe's answer depends on."""
+REMEMBERED = Path(__file__).with_name(".install-works")
 MARK = "instantid-probe "
 PROBE_SECONDS = 120
 """A cold start of torch from a slow disk takes about one minute."""
@@ -319,10 +325,32 @@ def skipped() -> bool:
     return bool(getattr(getattr(launch, "args", None), "skip_install", False))
 
 
+def fingerprint() -> str:
+    """Of what the probe's answer depends on: this Python, this file, and the recorded packages and their folders."""
+    seen = {}
+    for place in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+        for entry in os.scandir(place):
+            if entry.name.lower().startswith(PRINTED):
+                seen[entry.path] = entry.stat().st_mtime_ns
+    return json.dumps([sys.executable, sys.version, Path(__file__).stat().st_mtime_ns, sorted(seen.items())])
+
+
 def run() -> str:
-    """The whole of it. Returns the line to print, "" for none, and never raises."""
+    """The whole of it. Returns the line to print, "" for none, and never raises.
+
+    Once everything works, that is remembered in a file, and the next starts look no further until something changes.
+    """
     try:
-        return "" if skipped() else act(decide(look(), os.environ.get("INSTANTID_ORT", "").strip()))
+        now = fingerprint()
+        if REMEMBERED.is_file() and REMEMBERED.read_text(encoding="utf-8") == now:
+            return ""
+        if skipped():
+            return ""
+        action = decide(look(), os.environ.get("INSTANTID_ORT", "").strip())
+        if action is None:
+            with contextlib.suppress(OSError):  # a folder that cannot be written to
+                REMEMBERED.write_text(now, encoding="utf-8")
+        return act(action)
     except (Exception, SystemExit) as error:
         return f"install.py gave up, and nothing more was done ({named(error)})"
 

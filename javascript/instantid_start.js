@@ -1,6 +1,8 @@
 "use strict";
 // Waits for each panel's accordion to be opened, and only then builds the panel.
 (function (instantid) {
+    const ANYWHERE = "100000px"; // on the page: what is folded away or in another tab is nowhere
+
     instantid.early = {}; // what panels are to be told once they are built, by tab
 
     function watch(root) {
@@ -10,7 +12,7 @@
             seen.disconnect();
             const panel = instantid.build(root, data);
             (instantid.early[data.tab] || []).forEach((tell) => tell(panel));
-        });
+        }, {rootMargin: ANYWHERE});
         seen.observe(root);
     }
 

@@ -245,6 +245,16 @@ def test_nothing_is_said_and_done_if_all_works(host: Environment) -> None:
     assert host.pip_calls == []
 
 
+def test_once_all_works_it_is_not_looked_at_again_until_something_changes(host: Environment) -> None:
+    host.package("onnxruntime", WORKING, "1.23.2")
+    assert host.start() == []
+    host.package("onnxruntime", "raise ImportError('probed')", "")  # the folder stays as it is: only a probe would notice
+    assert host.start() == []
+    host.record("numpy", "1.26.4")
+    assert "probed" in "".join(host.start())
+    assert "probed" in "".join(host.start())
+
+
 def test_nothing_is_said_in_the_environment_of_these_tests() -> None:
     """Real numpy, OpenCV, torch and onnxruntime."""
     done = subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True, check=True)

@@ -37,12 +37,16 @@ def page(browser: Browser, webui: WebUI) -> Iterator[Page]:
     context.close()
 
 
+def _show_img2img(page: Page) -> None:
+    page.locator("#tabs button").get_by_text("img2img", exact=True).first.click()
+
+
 @pytest.fixture(params=TABS)
 def panel(page: Page, request: pytest.FixtureRequest) -> Iterator[Panel]:
     """The opened panel of a tab, with a small and quick picture to come; at the end the page has raised no error."""
     panel = Panel(page, request.param)
     if request.param == "img2img":
-        page.get_by_role("tab", name="img2img", exact=True).first.click()
+        _show_img2img(page)
         page.locator("#img2img_image input[type=file]").first.set_input_files(png(noise_picture(), "start"))
     panel.open()
     for name, value in (("width", 256), ("height", 256), ("steps", 2), ("cfg_scale", 5)):
@@ -53,7 +57,7 @@ def panel(page: Page, request: pytest.FixtureRequest) -> Iterator[Panel]:
 
 def result(panel: Panel) -> str:
     """Generate, and wait for the infotext below the picture."""
-    info = panel.page.locator(f"#html_info_{panel.tab}")
+    info = panel.page.locator(f"#html_info_{panel.tab}").first
     panel.page.locator(f"#{panel.tab}_generate").click()
     expect(info).to_contain_text("Steps:", timeout=120_000)
     return info.inner_text()
@@ -116,7 +120,7 @@ def test_a_pasted_infotext_fills_the_panel(panel: Panel) -> None:
     panel.page.locator("#txt2img_prompt textarea").wait_for()
     panel.page.wait_for_timeout(2000)
     if panel.tab == "img2img":
-        panel.page.get_by_role("tab", name="img2img", exact=True).first.click()
+        _show_img2img(panel.page)
     panel.page.locator(f"#{panel.tab}_prompt textarea").fill(text)
     panel.page.locator(f"#{panel.tab}_tools #paste, #{panel.tab}_tools button").first.click()
     panel.root.get_by_text("cannot be restored").wait_for()
