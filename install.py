@@ -341,15 +341,14 @@ def run() -> str:
     Once everything works, that is remembered in a file, and the next starts look no further until something changes.
     """
     try:
-        now = fingerprint()
-        if REMEMBERED.is_file() and REMEMBERED.read_text(encoding="utf-8") == now:
+        if REMEMBERED.is_file() and REMEMBERED.read_text(encoding="utf-8") == fingerprint():
             return ""
         if skipped():
             return ""
         action = decide(look(), os.environ.get("INSTANTID_ORT", "").strip())
         if action is None:
             with contextlib.suppress(OSError):  # a folder that cannot be written to
-                REMEMBERED.write_text(now, encoding="utf-8")
+                REMEMBERED.write_text(fingerprint(), encoding="utf-8")
         return act(action)
     except (Exception, SystemExit) as error:
         return f"install.py gave up, and nothing more was done ({named(error)})"
