@@ -84,6 +84,4 @@ def load_adapter(path: Path) -> Adapter:
     except (LookupError, ValueError) as error:
         raise BadModelFile(f"adapter {path}: not a complete InstantID adapter ({error}). Fetch the file again.") from error
     load_strictly(adapter, weights, weights.tensors, "InstantID adapter")
-    # The resampler runs once per person, its tokens feed everything, and old torch has no float16 on the CPU.
-    adapter.image_proj.float()
     return adapter

@@ -27,6 +27,20 @@ def test_tokens_equal_diffusers_projection(sizes: tuple[int, ...]) -> None:
     assert relative_error(found, expected) < 2e-5
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_weights_stay_as_they_are_kept_and_tokens_are_computed_in_float32(dtype: torch.dtype) -> None:
+    weights = {name: tensor.to(dtype) for name, tensor in filled(resampler_shapes(*SIZES[0]), "image_proj", seed=1).items()}
+    ours = Resampler(weights).to(dtype)
+    ours.load_state_dict(weights)
+    embeddings = torch.randn(3, 512) * 20
+    with torch.no_grad():
+        found = ours(embeddings)
+        expected = diffusers_projection({name: tensor.float() for name, tensor in weights.items()})(embeddings[:, None])
+    assert found.dtype == torch.float32
+    assert relative_error(found, expected) < 2e-5
+    assert {parameter.dtype for parameter in ours.parameters()} == {dtype}
+
+
 def diffusers_projection(weights: dict[str, Tensor]) -> torch.nn.Module:
     convert = UNet2DConditionLoadersMixin._convert_ip_adapter_image_proj_to_diffusers
     projection = convert(UNet2DConditionLoadersMixin(), dict(weights), low_cpu_mem_usage=False)
