@@ -56,9 +56,7 @@ class PerceiverAttention(nn.Module):
 
 
 def _feed_forward(size: int, inner_size: int) -> nn.Sequential:
-    return nn.Sequential(
-        LayerNorm(size), Linear(size, inner_size, bias=False), nn.GELU(), Linear(inner_size, size, bias=False)
-    )
+    return nn.Sequential(LayerNorm(size), Linear(size, inner_size, bias=False), nn.GELU(), Linear(inner_size, size, bias=False))
 
 
 class Resampler(nn.Module):
