@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 import numpy as np
@@ -134,15 +135,17 @@ def test_off_is_off(webui: WebUI, plain: Answer, settings: dict) -> None:
 
 
 def test_positional_values_are_read_like_the_object(webui: WebUI, guided: Answer, plain: Answer) -> None:
-    """The page's values: on, photos, and the rest at the panel's defaults."""
-    positional = webui.ask("txt2img", {}, {"InstantID": [True, [PHOTO]]})
+    """What the page sends: its switch, and the text of the object."""
+    text = json.dumps({"people": [person()]})
+    positional = webui.ask("txt2img", {}, {"InstantID": [True, text]})
     assert positional.status == 200, positional.message
     assert np.array_equal(positional.picture, guided.picture)
-    assert webui.ask("txt2img", {}, {"InstantID": [False, [PHOTO]]}).files == plain.files
+    assert webui.ask("txt2img", {}, {"InstantID": [False, text]}).files == plain.files
 
 
 def test_positional_values_that_are_wrong_are_refused_by_name(webui: WebUI) -> None:
-    check_refused(webui.ask("txt2img", {}, {"InstantID": [True, [PHOTO], "largest", 7.0]}), ("adapter_strength", "7.0"))
+    text = json.dumps({"people": [person(adapter_strength=7.0)]})
+    check_refused(webui.ask("txt2img", {}, {"InstantID": [True, text]}), ("people[1].adapter_strength", "7.0"))
 
 
 def test_a_photo_whose_face_is_small_is_used_with_advice_in_the_answer(webui: WebUI) -> None:

@@ -38,7 +38,9 @@ def page(browser: Browser, webui: WebUI) -> Iterator[Page]:
 
 
 def _show_img2img(page: Page) -> None:
+    """With a picture to start from."""
     page.locator("#tabs button").get_by_text("img2img", exact=True).first.click()
+    page.locator("#img2img_image input[type=file]").first.set_input_files(png(noise_picture(), "start"))
 
 
 @pytest.fixture(params=TABS)
@@ -47,7 +49,6 @@ def panel(page: Page, request: pytest.FixtureRequest) -> Iterator[Panel]:
     panel = Panel(page, request.param)
     if request.param == "img2img":
         _show_img2img(page)
-        page.locator("#img2img_image input[type=file]").first.set_input_files(png(noise_picture(), "start"))
     panel.open()
     for name, value in (("width", 256), ("height", 256), ("steps", 2), ("cfg_scale", 5)):
         panel.number(name, value)
