@@ -39,7 +39,7 @@ def page(browser: Browser, webui: WebUI) -> Iterator[Page]:
 
 def _show_img2img(page: Page) -> None:
     """With a picture to start from."""
-    page.locator("#tabs button").get_by_text("img2img", exact=True).first.click()
+    page.locator("#tabs button:visible", has_text="img2img").first.click()
     page.locator("#img2img_image input[type=file]").first.set_input_files(png(noise_picture(), "start"))
 
 
