@@ -182,5 +182,4 @@ def open_host(args: argparse.Namespace) -> EmbeddedHost:
     identitynet = load_identitynet(args.identitynet or args.models_dir / "ControlNetModel")
     analyser = analyser_of(args)
     pipeline = load_pipeline(args.checkpoint, dtype, args.checkpoint_config).to(device)
-    adapter.to(device).ip_adapter.to(dtype)
-    return EmbeddedHost(pipeline, adapter, identitynet.to(device, dtype), analyser, args.identities)
+    return EmbeddedHost(pipeline, adapter.to(device), identitynet.to(device, dtype), analyser, args.identities)

@@ -73,8 +73,8 @@ class SamplingPass:
         """The person's keys and values at a site, one for each row of the call."""
         if person not in self._site_contexts:
             tokens = self._guidance.people[person].tokens
-            weight = next(self._guidance.adapter.ip_adapter.parameters())
-            self._site_contexts[person] = self._guidance.adapter.keys_values(tokens.to(weight), self._sites)
+            device = next(self._guidance.adapter.ip_adapter.parameters()).device
+            self._site_contexts[person] = self._guidance.adapter.keys_values(tokens.to(device, like.dtype), self._sites)
         key = (person, site_index, self._rows, like.dtype)
         if key not in self._row_contexts:
             both = self._site_contexts[person][site_index]

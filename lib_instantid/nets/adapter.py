@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lib_instantid.errors import BadModelFile, UnsupportedModel
 from lib_instantid.nets.attention import KeyValue
 from lib_instantid.nets.kinds import Kind, expect
-from lib_instantid.nets.resampler import Resampler
+from lib_instantid.nets.resampler import Linear, Resampler
 from lib_instantid.nets.sites import Site, describe_unet
 from lib_instantid.nets.weights import Weights, load_strictly, read_weights, sub_weights
 
@@ -20,8 +20,8 @@ class SiteLayers(nn.Module):
 
     def __init__(self, context_size: int, width: int) -> None:
         super().__init__()
-        self.to_k_ip = nn.Linear(context_size, width, bias=False)
-        self.to_v_ip = nn.Linear(context_size, width, bias=False)
+        self.to_k_ip = Linear(context_size, width, bias=False)
+        self.to_v_ip = Linear(context_size, width, bias=False)
 
 
 class Adapter(nn.Module):
@@ -57,7 +57,8 @@ class Adapter(nn.Module):
 
     @torch.no_grad()
     def keys_values(self, tokens: Tensor, sites: tuple[Site, ...]) -> tuple[KeyValue, ...]:
-        """tokens (rows, tokens, context size) → keys and values for each site, in the order of `sites`."""
+        """tokens (rows, tokens, context size) → keys and values for each site, in the order of `sites`, in the tokens'
+        dtype."""
         layers = [self.ip_adapter[str(site.number)] for site in sites]
         return tuple(KeyValue(pair.to_k_ip(tokens), pair.to_v_ip(tokens)) for pair in layers)  # type: ignore[operator]
 

@@ -105,7 +105,7 @@ class Engine:
 
     def place(self, guidance: Guidance, device: torch.device, dtype: torch.dtype) -> None:
         """Bring a guidance's networks to where sampling will need them."""
-        guidance.adapter.to(device).ip_adapter.to(dtype)
+        guidance.adapter.to(device)
         guidance.identitynet.to(device, dtype)
         self._placed = (guidance.adapter, guidance.identitynet)
 
