@@ -10,6 +10,14 @@
     const HISTORY = 100;
     instantid.PERSON_COLOURS = COLOURS;
 
+    /** Resolves to the picture at a URL, decoded. */
+    const pictureOf = async (url) => {
+        const image = new Image();
+        image.src = url;
+        await image.decode();
+        return image;
+    };
+
     instantid.Editor = class {
         constructor(panel) {
             this.panel = panel;
@@ -17,6 +25,8 @@
             this.perPerson = [];
             this.undone = [];
             this.done = [];
+            this.turn = 0;
+            this.painted = null; // the request whose map the canvas shows
             this.canvas = el("canvas", {class: "instantid-map", role: "img", "aria-label": "Keypoint map as the model sees it"});
             this.handles = el("div", {class: "instantid-handles"});
             this.backdrop = el("img", {class: "instantid-backdrop", alt: "", hidden: true});
@@ -47,6 +57,7 @@
 
         /** A change that goes on, such as a drag: many `apply`, between `remember` and `settle`. */
         apply(head) {
+            this.turn += 1;
             const {person} = this.panel;
             person.head = instantid.head.inside(head, ...this.panel.size());
             person.pose = "keypoints";
@@ -60,15 +71,14 @@
         }
 
         snapshot() {
-            return {size: this.panel.size(), people: this.panel.state.people.map(({pose, head}) => ({pose, head}))};
+            return {size: this.panel.size(), heads: this.panel.state.people.map((person) => [person, person.pose, person.head])};
         }
 
         travel(from, to) {
             const step = from.pop();
             if (!step) return;
             to.push(this.snapshot());
-            this.panel.state.people.forEach((person, index) => {
-                const {pose, head} = step.people[index] || person;
+            step.heads.forEach(([person, pose, head]) => {
                 Object.assign(person, {pose, head: head && instantid.head.resized(head, step.size, this.panel.size())});
             });
             this.settle();
@@ -104,33 +114,33 @@
 
         /** Ask for the heads and the map, once things have been quiet for a moment. */
         update() {
+            this.turn += 1;
             clearTimeout(this.timer);
             this.element.setAttribute("aria-busy", "true");
-            this.timer = setTimeout(() => this.place(), WAIT);
+            this.timer = setTimeout(() => this.place(this.turn), WAIT);
         }
 
-        async place() {
+        /** What an earlier turn asked for is not shown: an edit since then has overtaken it. */
+        async place(turn) {
             const {state, table} = this.panel;
             const [width, height] = this.panel.size();
             const people = state.people.filter(instantid.isComplete);
             const settings = instantid.settingsOf({...state, settings: {}}, table, [width, height], people);
             const asked = JSON.stringify({settings, width, height});
-            if (asked === this.asked) return this.calm();
-            this.asked = asked;
-            try {
-                const answer = people.length ? await this.panel.bridge.ask({do: "place", settings, width, height}) : {heads: [], map: null};
-                if (this.asked !== asked) return undefined;
-                this.placed(people, answer.heads);
-                this.note.textContent = people.length ? "" : "Add a photo or choose a saved identity, and the head appears here.";
-                await this.paint(answer.map);
-            } catch (error) {
-                this.asked = null;
-                this.note.textContent = error.message;
+            if (asked !== this.painted) {
+                try {
+                    const answer = people.length ? await this.panel.bridge.ask({do: "place", settings, width, height}) : {heads: [], map: null};
+                    const map = answer.map && (await pictureOf(answer.map));
+                    if (turn !== this.turn) return;
+                    this.placed(people, answer.heads);
+                    this.paint(map);
+                    this.painted = asked;
+                    this.note.textContent = people.length ? "" : "Add a photo or choose a saved identity, and the head appears here.";
+                } catch (error) {
+                    if (turn !== this.turn) return;
+                    this.note.textContent = error.message;
+                }
             }
-            return this.calm();
-        }
-
-        calm() {
             this.element.setAttribute("aria-busy", "false");
         }
 
@@ -143,17 +153,13 @@
                 if (person.pose === "keypoints") person.head = head;
                 return head;
             });
-            this.draw();
+            this.showHandles();
         }
 
         /** The map as Python drew it, pixel by pixel. */
-        async paint(map) {
+        paint(map) {
             const paint = this.sized();
-            if (!map) return;
-            const image = new Image();
-            image.src = map;
-            await image.decode();
-            paint.drawImage(image, 0, 0);
+            if (map) paint.drawImage(map, 0, 0);
         }
 
         sized() {
@@ -167,8 +173,13 @@
 
         /** Quickly, and the handles over it. */
         draw() {
+            this.painted = null;
             const paint = this.sized();
             for (const head of this.shown) if (head) instantid.drawHead(paint, instantid.head.points(head), this.panel.drawing);
+            this.showHandles();
+        }
+
+        showHandles() {
             this.shown.forEach((head, index) => this.handlesOf(index).show(head));
             this.perPerson.slice(this.shown.length).forEach((handles) => handles.show(null));
             this.turns.show(this.headOf(this.panel.person));
@@ -188,7 +199,7 @@
             this.backdrop.hidden = !picture;
             this.stage.classList.toggle("instantid-over-picture", Boolean(picture));
             if (picture) this.backdrop.src = picture.url;
-            this.asked = null;
+            this.painted = null;
             this.update();
         }
     };

@@ -52,7 +52,6 @@
             const [c, s] = [Math.cos(degrees * RADIANS), Math.sin(degrees * RADIANS)];
             return edited(head, (points) => about(points, ([x, y, z]) => [x * c - y * s, x * s + y * c, z]));
         },
-        turned: (head, yaw, pitch) => ({...head, yaw, pitch}),
         mirrored(head) {
             const points = about(shown(head), ([x, y, z]) => [-x, y, z]);
             return ofShown(MIRRORED.map((index) => points[index]), -head.yaw, head.pitch);

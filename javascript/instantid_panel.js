@@ -117,7 +117,7 @@
                 tab.tabIndex = i === index ? 0 : -1;
             });
             this.pages[index].render();
-            this.editor.draw();
+            this.editor.showHandles();
         }
 
         makeTabs() {

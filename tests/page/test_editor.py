@@ -108,8 +108,8 @@ def test_turning_is_a_rotation_in_three_dimensions(placed: Panel) -> None:
     depths = placed.page.evaluate(
         """async () => {
             const base = {base: [[10, 20, 3], [40, 22, 4], [25, 40, 15], [14, 55, 2], [37, 56, 1]], yaw: 0, pitch: 0};
-            const {points, turned: turn} = window.instantid.head;
-            const turned = [[30, 0], [0, 20], [-45, -30]].map(([yaw, pitch]) => points(turn(base, yaw, pitch)));
+            const {points} = window.instantid.head;
+            const turned = [[30, 0], [0, 20], [-45, -30]].map(([yaw, pitch]) => points({...base, yaw, pitch}));
             return {base: base.base, turned};
         }"""
     )
@@ -153,6 +153,19 @@ def test_undo_and_redo_go_through_every_step(placed: Panel) -> None:
     for later in steps[1:]:
         placed.press(["Redo"])
         assert np.abs(placed.keypoints() - later).max() < 1e-9
+
+
+def test_undo_gives_each_person_the_own_head_after_another_was_removed(placed: Panel) -> None:
+    placed.root.get_by_role("button", name="Add a person").click()
+    placed.add_photos(png(TWO, "two"))
+    expect(placed.handle("nose of person 2")).to_be_visible()
+    placed.drag(placed.handle("nose of person 1"), 15, 15)
+    placed.drag(placed.handle("nose of person 2"), 15, 15)
+    placed.root.get_by_role("tab", name="Person 1").click()
+    placed.root.get_by_role("button", name="Remove this person").click()
+    assert placed.first()["pose"] == "keypoints"
+    placed.press(["Undo"])
+    assert placed.first()["pose"] == "photo"
 
 
 def test_mirror_swaps_the_sides_and_reset_returns_to_the_photo(placed: Panel) -> None:
