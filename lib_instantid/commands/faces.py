@@ -6,6 +6,7 @@ import argparse
 import json
 
 from lib_instantid.commands.options import Subparsers, add_face_options, analyser_of
+from lib_instantid.face.choose import from_left
 from lib_instantid.face.picture import read_picture
 from lib_instantid.face.report import describe
 
@@ -21,7 +22,7 @@ def add_parser(commands: Subparsers) -> None:
 def run(args: argparse.Namespace) -> None:
     analyser = analyser_of(args)
     picture = read_picture(args.photo)
-    faces = sorted(analyser.faces(picture), key=lambda face: face.centre[0])
+    faces = from_left(analyser.faces(picture))
     described = [describe(picture, face, number) for number, face in enumerate(faces, 1)]
     size = {"width": picture.shape[1], "height": picture.shape[0]}
     if args.json:

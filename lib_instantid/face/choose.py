@@ -12,6 +12,11 @@ from lib_instantid.units import FACE_CROP
 CHOICES = ("largest", "left", "right", "center")
 
 
+def from_left(faces: Sequence[Face]) -> list[Face]:
+    """The faces in the order in which the viewer counts them."""
+    return sorted(faces, key=lambda face: face.centre[0])
+
+
 def choose(faces: Sequence[Face], which: str | int = "largest", *, size: tuple[int, int], name: str = "photo") -> Face:
     """The face that is meant.
 
@@ -26,18 +31,18 @@ def choose(faces: Sequence[Face], which: str | int = "largest", *, size: tuple[i
             f"{name}: no face found in the picture of {size[0]} x {size[1]} pixels. Crop closer to the face, use "
             f"a frontal photo with a face at least {FACE_CROP} pixels wide, or place the five points by hand."
         )
-    from_left = sorted(faces, key=lambda face: face.centre[0])
+    counted = from_left(faces)
     if number is not None:
         if number > len(faces):
             raise NoFaceFound(
                 f"{name}: face {number} from the left was asked for, and the picture has {len(faces)}; "
                 f"choose 1 to {len(faces)}."
             )
-        return from_left[number - 1]
+        return counted[number - 1]
     if which == "left":
-        return from_left[0]
+        return counted[0]
     if which == "right":
-        return from_left[-1]
+        return counted[-1]
     if which == "center":
         middle = (size[0] / 2, size[1] / 2)
         return min(faces, key=lambda face: math.dist(face.centre, middle))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy.typing as npt
 
@@ -12,6 +13,8 @@ from lib_instantid.face.choose import choose
 from lib_instantid.face.faces import Face, Picture
 from lib_instantid.face.keypoints import fractions_to_pixels
 from lib_instantid.face.picture import Source, read_picture
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,10 +43,18 @@ def faces_of_photos(
     by_hand: for each photo None, or (5, 2) XY as fractions of its width and height; may be shorter than `photos`.
     field: what errors speak of. raises PictureError, NoFaceFound, SettingsError.
     """
+    meant = one_by_one(photos, which, by_hand, field)
+    return tuple(face_of_photo(photo, analyser, face, points, name) for photo, face, points, name in meant)
+
+
+def one_by_one(
+    photos: Sequence[T], which: str | int | Sequence[str | int], by_hand: Sequence[npt.ArrayLike | None], field: str
+) -> Iterator[tuple[T, str | int, npt.ArrayLike | None, str]]:
+    """Each photo with which of its faces is meant, its points by hand or None, and its field; see `faces_of_photos`."""
     points = [*by_hand, *[None] * (len(photos) - len(by_hand))]
     meant = [which] * len(photos) if isinstance(which, str | int) else which
-    numbered = enumerate(zip(photos, meant, points, strict=True), 1)
-    return tuple(face_of_photo(photo, analyser, face, at, f"{field}[{i}]") for i, (photo, face, at) in numbered)
+    for number, (photo, face, at) in enumerate(zip(photos, meant, points, strict=True), 1):
+        yield photo, face, at, f"{field}[{number}]"
 
 
 def face_of_photo(photo: Source, analyser: Analyser, which: str | int, points: npt.ArrayLike | None, field: str) -> PhotoFace:

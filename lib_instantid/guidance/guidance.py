@@ -45,6 +45,12 @@ class PersonGuidance:
     adapter_strength: float
     identitynet_strength: float
 
+    @property
+    def keypoint_picture(self) -> np.ndarray:
+        """The keypoint map as IdentityNet sees it, as (H, W, 3) uint8 RGB."""
+        picture: np.ndarray = (self.keypoint_map[0].permute(1, 2, 0) * 255).round().byte().cpu().numpy()
+        return picture
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Guidance:

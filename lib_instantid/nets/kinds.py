@@ -12,7 +12,6 @@ from lib_instantid.errors import BadModelFile
 from lib_instantid.nets.weights import Weights
 from lib_instantid.units import EMBEDDING_SIZE
 
-SDXL_CONTEXT = 2048
 SD15_CONTEXT = 768
 SD2_CONTEXT = 1024
 CONDITIONS = frozenset(

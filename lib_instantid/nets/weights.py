@@ -42,9 +42,6 @@ class Weights:
     tensors: Mapping[str, Tensor]
     notes: Mapping[str, str] = field(default_factory=dict)
 
-    def renamed(self, tensors: Mapping[str, Tensor]) -> Weights:
-        return Weights(path=self.path, tensors=tensors, notes=self.notes)
-
 
 def read_weights(path: Path) -> Weights:
     """Read a `.safetensors` or torch file, or the one weight file of a diffusers folder.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,14 @@ class Files:
 
     def exist(self) -> bool:
         return all(path.exists() for path in (self.adapter, self.identitynet, self.face_models))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missing:
+    """text: what is missing, where it was looked for, and the cure. files: the released ones that would complete it."""
+
+    text: str
+    files: tuple[ReleasedFile, ...]
 
 
 class Keep(Enum):
@@ -91,17 +100,10 @@ class Engine:
             self._analyser = RememberingAnalyser(analyser, wanted)
         return self._analyser
 
-    def check_files(self) -> None:
-        """Raise MissingModelFile unless every model file is there."""
-        self._found()
-
-    def missing_files(self) -> tuple[ReleasedFile, ...]:
-        """The released files that would complete what is there."""
-        try:
-            self.check_files()
-        except MissingModelFile:
-            return missing(find_models(self._folders()))
-        return ()
+    def missing(self) -> Missing | None:
+        """What is missing of the model files; None where every one is there."""
+        found = self._look()
+        return found if isinstance(found, Missing) else None
 
     def place(self, guidance: Guidance, device: torch.device, dtype: torch.dtype) -> None:
         """Bring a guidance's networks to where sampling will need them."""
@@ -128,34 +130,51 @@ class Engine:
         self._adapter = self._identitynet = self._analyser = None
 
     def _found(self) -> Files:
-        if self._files is None or not self._files.exist():
-            self._files = choose_files(find_models(self._folders()), self._folders())
-        return self._files
+        found = self._look()
+        if isinstance(found, Missing):
+            raise MissingModelFile(found.text)
+        return found
+
+    def _look(self) -> Files | Missing:
+        """Through the folders, unless the files of the last time are still there."""
+        if self._files is not None and self._files.exist():
+            return self._files
+        folders = self._folders()
+        found = choose_files(find_models(folders), folders)
+        self._files = None if isinstance(found, Missing) else found
+        return found
 
 
-def choose_files(found: Sequence[FoundModel], folders: Sequence[Path]) -> Files:
-    """The first file of each role. Raises MissingModelFile with what is missing and where it was looked for."""
+def choose_files(found: Sequence[FoundModel], folders: Sequence[Path]) -> Files | Missing:
+    """The first file of each role, or what is missing and where it was looked for."""
     first: dict[Role | None, Path] = {}
     for model in found:
         first.setdefault(model.role, model.path)
     absent = [role.value for role in Role if role not in first]
-    if absent:
-        raise MissingModelFile(
-            f"InstantID's model files are missing: {', '.join(absent)}. Looked in {', '.join(map(str, folders))}."
-            + "".join(f" Not readable: {model.path}, {model.problem}" for model in found if model.problem)
-            + " Put ip-adapter.bin and ControlNetModel of InstantX/InstantID, and antelopev2 (non-commercial research only), "
-            "into one of these folders; any file name will do."
+    if not absent:
+        return Files(
+            adapter=first[Role.ADAPTER], identitynet=first[Role.IDENTITYNET], face_models=first[Role.RECOGNISER].parent
         )
-    return Files(adapter=first[Role.ADAPTER], identitynet=first[Role.IDENTITYNET], face_models=first[Role.RECOGNISER].parent)
+    text = (
+        f"InstantID's model files are missing: {', '.join(absent)}. Looked in {', '.join(map(str, folders))}."
+        + "".join(f" Not readable: {model.path}, {model.problem}" for model in found if model.problem)
+        + " Put ip-adapter.bin and ControlNetModel of InstantX/InstantID, and antelopev2 (non-commercial research only), "
+        "into one of these folders; any file name will do."
+    )
+    return Missing(text=text, files=missing(found))
 
 
 class RememberingAnalyser:
-    """An analyser that looks at the same picture once: hires fix and batches ask again. options: with which it was opened."""
+    """An analyser that looks at the same picture once: hires fix and batches ask again. options: with which it was opened.
+
+    A person sets up the panel while a generation runs, so both may ask at once.
+    """
 
     def __init__(self, analyser: Analyser, options: FaceOptions) -> None:
         self._analyser = analyser
         self.options = options
         self._faces: OrderedDict[bytes, tuple[Face, ...]] = OrderedDict()
+        self._lock = threading.Lock()
 
     @property
     def provider(self) -> str:
@@ -163,13 +182,14 @@ class RememberingAnalyser:
 
     def faces(self, picture: Picture) -> tuple[Face, ...]:
         key = hashlib.sha256(picture.tobytes() + repr(picture.shape).encode()).digest()
-        if key not in self._faces:
-            self._faces[key] = self._analyser.faces(picture)
-        self._faces.move_to_end(key)
-        found = self._faces[key]
-        while len(self._faces) > self.options.remembered:
-            self._faces.popitem(last=False)
-        return found
+        with self._lock:
+            if key not in self._faces:
+                self._faces[key] = self._analyser.faces(picture)
+            self._faces.move_to_end(key)
+            found = self._faces[key]
+            while len(self._faces) > self.options.remembered:
+                self._faces.popitem(last=False)
+            return found
 
     def face_at(self, picture: Picture, keypoints: npt.ArrayLike) -> Face:
         return self._analyser.face_at(picture, keypoints)

@@ -58,8 +58,8 @@ class Generation:
 
     def keypoint_maps(self) -> list[Image.Image]:
         """As IdentityNet saw them, one per person and size of a pass."""
-        hints = [person.keypoint_map[0] for guidance in self._guidance.values() for person in guidance.people]
-        return [Image.fromarray((hint.permute(1, 2, 0) * 255).round().byte().cpu().numpy()) for hint in hints]
+        people = [person for guidance in self._guidance.values() for person in guidance.people]
+        return [Image.fromarray(person.keypoint_picture) for person in people]
 
     def acts_in(self, second_pass: bool) -> bool:
         return self.settings.hires in ("both", "second pass" if second_pass else "first pass")

@@ -9,7 +9,7 @@ import base64
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from lib_instantid.errors import InstantIDError, SettingsError
 from lib_instantid.face.analyser import Analyser
+from lib_instantid.face.choose import from_left
 from lib_instantid.face.faces import Face, Picture
 from lib_instantid.face.geometry import align
 from lib_instantid.face.heads import average_head
@@ -54,13 +55,20 @@ class Download:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Status:
+    """problem: why no picture can be made now, or None. download: what can be fetched, or None."""
+
+    problem: str | None = None
+    download: Download | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """What the panel's host provides. problem: why no picture can be made now, or None. download: what can be fetched."""
+    """What the panel's host provides."""
 
     analyser: Callable[[], Analyser]
     identities: Callable[[], Path]
-    problem: Callable[[], str | None]
-    download: Callable[[], Download | None]
+    status: Callable[[], Status] = Status
 
 
 class PanelService:
@@ -91,12 +99,13 @@ class PanelService:
         return json.dumps(found)
 
     def _status(self, _: Mapping[str, Any]) -> dict[str, Any]:
-        download = self._around.download()
+        status = self._around.status()
+        download = status.download
         offer = {name: getattr(download, name) for name in ("text", "progress", "running")} if download else None
-        return {"problem": self._around.problem(), "download": offer, "identities": self._listed()}
+        return {"problem": status.problem, "download": offer, "identities": self._listed()}
 
     def _download(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        download = self._around.download()
+        download = self._around.status().download
         if download is not None:
             download.start()
         return self._status(request)
@@ -107,7 +116,7 @@ class PanelService:
         picture = read_picture(photo, "photo")
         size = picture.shape[1], picture.shape[0]
         if by_hand is None:
-            faces = sorted(self._around.analyser().faces(picture), key=lambda face: face.centre[0])
+            faces = from_left(self._around.analyser().faces(picture))
         else:
             faces = [self._around.analyser().face_at(picture, fractions_to_pixels(by_hand, *size))]
         return {"size": size, "faces": [_described(picture, face) for face in faces]}
@@ -123,15 +132,15 @@ class PanelService:
         heads = place_heads(settings, (width, height), self._around.analyser())
         drawn = [draw_keypoints(head.keypoints, width, height) for head in heads if head]
         together = np.maximum.reduce([black_map(width, height), *drawn])
-        return {"heads": [_placed(head) for head in heads], "map": "data:image/png;base64," + _png(together)}
+        return {"heads": [_placed(head) for head in heads], "map": _data_url(_png(together))}
 
     def _save(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """name; photos, photo_keypoints and face as a person's; thumbnail: whether to store one."""
         photos = [self._upload(photo, f"photos[{i}]") for i, photo in enumerate(request["photos"], 1)]
         found = faces_of_photos(photos, self._around.analyser(), request["face"], request["photo_keypoints"])
-        identity = replace(combine([photo.face for photo in found]), name=request["name"])
+        identity = combine([photo.face for photo in found], name=request["name"])
         first = found[0]
-        small = base64.b64decode(_png(align(first.picture, first.face.keypoints))) if request["thumbnail"] else None
+        small = _png(align(first.picture, first.face.keypoints)) if request["thumbnail"] else None
         save_identity(identity, self._around.identities(), thumbnail=small)
         return {"identities": self._listed()}
 
@@ -146,10 +155,7 @@ class PanelService:
     def _listed(self) -> list[dict[str, Any]]:
         folder = self._around.identities()
         thumbnails = {name: load_thumbnail(name, folder) for name in list_identities(folder)}
-        return [
-            {"name": name, "thumbnail": png and "data:image/png;base64," + base64.b64encode(png).decode()}
-            for name, png in thumbnails.items()
-        ]
+        return [{"name": name, "thumbnail": png and _data_url(png)} for name, png in thumbnails.items()]
 
     @staticmethod
     def _upload(path: str, field: str) -> Any:
@@ -177,6 +183,10 @@ def _placed(head: Head | None) -> dict[str, Any] | None:
     return {"keypoints": head.keypoints.tolist(), "depths": head.depths.tolist()} if head else None
 
 
-def _png(picture: Picture) -> str:
-    """(H, W, 3) uint8 RGB → base64."""
-    return base64.b64encode(cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes()).decode()
+def _png(picture: Picture) -> bytes:
+    """(H, W, 3) uint8 RGB → a PNG file."""
+    return bytes(cv2.imencode(".png", picture[:, :, ::-1])[1])
+
+
+def _data_url(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -14,12 +14,13 @@ from PIL import Image
 from lib_instantid import __version__
 from lib_instantid.errors import IdentityFileError, InstantIDError, PictureError, SettingsError
 from lib_instantid.face.analyser import Analyser
+from lib_instantid.face.choose import from_left
 from lib_instantid.face.faces import Floats, short_hash
 from lib_instantid.face.faces import Picture as Pixels
 from lib_instantid.face.identity import combine
 from lib_instantid.face.identity_files import check_name, delete_identity, list_identities, load_identity, save_identity
 from lib_instantid.face.keypoints import draw_keypoints, fractions_to_pixels
-from lib_instantid.face.photos import PhotoFace, face_of_photo
+from lib_instantid.face.photos import PhotoFace, face_of_photo, one_by_one
 from lib_instantid.face.picture import picture_size, read_picture
 from lib_instantid.face.report import describe, report, stranger_advice
 from lib_instantid.face.similarity import NO_FACE, similarities
@@ -88,7 +89,7 @@ def faces(services: Services, body: Body) -> Any:
     if not isinstance(body.get("embeddings", False), bool):
         raise SettingsError(f"embeddings: found {body['embeddings']!r:.80}, expected true or false.")
     analyser = services.analyser()
-    found = sorted(analyser.faces(picture), key=lambda face: face.centre[0])
+    found = from_left(analyser.faces(picture))
     described = [describe(picture, face, number) for number, face in enumerate(found, 1)]
     if body.get("embeddings"):
         described = [{**one, "embedding": face.embedding.tolist()} for one, face in zip(described, found, strict=True)]
@@ -157,14 +158,11 @@ def _likeness(services: Services, value: Any, field: str, embedding: Floats) -> 
 def _photo_faces(services: Services, values: Body) -> list[PhotoFace]:
     """The face that is meant in each photo; one photo after another, as each may take 200 MB."""
     person = Person(**values)
-    points = [*person.photo_keypoints, *[None] * (len(person.photos) - len(person.photo_keypoints))]
-    meant = [person.face] * len(person.photos) if isinstance(person.face, str | int) else person.face
-    numbered = enumerate(zip(person.photos, meant, points, strict=True), 1)
-    return [_photo_face(services, photo, at, face, f"photos[{i}]") for i, (photo, face, at) in numbered]
-
-
-def _photo_face(services: Services, photo: Any, points: Any, which: str | int, field: str) -> PhotoFace:
-    return face_of_photo(_source(services, photo, field), services.analyser(), which, points, field)
+    meant = one_by_one(person.photos, person.face, person.photo_keypoints, "photos")
+    return [
+        face_of_photo(_source(services, photo, field), services.analyser(), which, points, field)
+        for photo, which, points, field in meant
+    ]
 
 
 def _read(services: Services, value: Any, field: str) -> Pixels:

@@ -12,7 +12,7 @@ from lib_instantid.hosts.download import download
 from lib_instantid.hosts.model_files import ReleasedFile
 from lib_instantid.hosts.webui_host import WebuiHost
 from lib_instantid.webui.engine import Engine
-from lib_instantid.webui.panel_service import Download, Surroundings
+from lib_instantid.webui.panel_service import Download, Status, Surroundings
 
 MEGABYTE = 1_000_000
 
@@ -63,22 +63,23 @@ def surroundings_of(host: WebuiHost, engine: Engine, identities: Callable[[], Pa
     """folder: where missing model files are put."""
     fetching = ModelDownload(folder)
 
-    def problem() -> str | None:
+    def status() -> Status:
+        missing = engine.missing()
+        if missing is not None:
+            files = missing.files
+            download = Download(
+                text=fetching.text(files),
+                start=lambda: fetching.start(files),
+                progress=fetching.progress,
+                running=fetching.running,
+            )
+            return Status(problem=missing.text, download=download)
+        unet = host.loaded_unet()
         try:
-            engine.check_files()
-            unet = host.loaded_unet()
             if unet is not None:
                 check_sdxl(unet)
         except InstantIDError as error:
-            return str(error)
-        return None
+            return Status(problem=str(error))
+        return Status()
 
-    def offered() -> Download | None:
-        files = engine.missing_files()
-        if not files:
-            return None
-        return Download(
-            text=fetching.text(files), start=lambda: fetching.start(files), progress=fetching.progress, running=fetching.running
-        )
-
-    return Surroundings(analyser=lambda: engine.analyser, identities=identities, problem=problem, download=offered)
+    return Surroundings(analyser=lambda: engine.analyser, identities=identities, status=status)

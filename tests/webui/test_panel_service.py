@@ -16,7 +16,7 @@ from lib_instantid.face.analyser import Analyser, open_analyser
 from lib_instantid.face.heads import average_head
 from lib_instantid.face.identity_files import load_identity
 from lib_instantid.face.keypoints import draw_keypoints
-from lib_instantid.webui.panel_service import Download, PanelService, Surroundings
+from lib_instantid.webui.panel_service import Download, PanelService, Status, Surroundings
 from tests.face.scenes import RED, squares
 
 ONE = squares(300, 300, [(90, 80, 120)], RED)
@@ -59,8 +59,7 @@ def page(tmp_path: Path, analyser: Analyser, started: list[bool], monkeypatch: p
     around = Surroundings(
         analyser=lambda: analyser,
         identities=lambda: tmp_path / "identities",
-        problem=lambda: "no files",
-        download=lambda: download,
+        status=lambda: Status(problem="no files", download=download),
     )
     return Page(uploads, PanelService(around))
 

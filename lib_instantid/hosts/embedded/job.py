@@ -90,5 +90,4 @@ class Result:
     @property
     def keypoint_maps(self) -> tuple[np.ndarray, ...]:
         """(H, W, 3) uint8 RGB, one per person, as IdentityNet saw it."""
-        hints = [person.keypoint_map[0] for person in self.guidance.people] if self.guidance else []
-        return tuple((hint.permute(1, 2, 0) * 255).round().byte().numpy() for hint in hints)
+        return tuple(person.keypoint_picture for person in (self.guidance.people if self.guidance else ()))
