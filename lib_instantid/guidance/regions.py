@@ -51,6 +51,23 @@ def on_features(region: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(region[None, None], (height, width), mode="bilinear")
 
 
+def attention_mask(
+    regions: Sequence[Tensor | None], tokens: Sequence[int], latent_height: int, latent_width: int, count: int
+) -> Tensor:
+    """Several people's tokens, one after another, in one attention over `count` cells → (count, all tokens) bool.
+
+    A cell attends to the people whose region, (H, W) or None for everywhere, holds it, and to all where nobody's does.
+    """
+    held = [
+        torch.ones(count, 1, dtype=torch.bool)
+        if region is None
+        else on_tokens(region.cpu(), latent_height, latent_width, count)[0] > 0
+        for region in regions
+    ]
+    own = torch.cat([mask.expand(-1, size) for mask, size in zip(held, tokens, strict=True)], dim=1)
+    return own | ~own.any(dim=1, keepdim=True)
+
+
 def on_tokens(region: Tensor, latent_height: int, latent_width: int, count: int) -> Tensor:
     """(H, W) mask → (1, count, 1) for attention over `count` cells, nearest as the reference does.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from functools import reduce
 
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor
 
 from lib_instantid.guidance.guidance import Guidance, PersonGuidance
-from lib_instantid.guidance.regions import on_features, on_tokens
+from lib_instantid.guidance.regions import attention_mask, on_features, on_tokens
+from lib_instantid.guidance.reuse import Reuse
 from lib_instantid.guidance.schedule import Step, acts_on_unconditional, residual_weights
 from lib_instantid.guidance.unets import Call
 from lib_instantid.nets.attention import KeyValue, attend
@@ -18,6 +20,9 @@ from lib_instantid.nets.sites import Site
 
 Rows = tuple[bool, ...]
 """The role of each row of a UNet call: True where it is conditional."""
+
+Group = tuple[int, ...]
+"""The people, by their numbers, who share a run of IdentityNet."""
 
 RowsOf = Callable[[Call], Rows]
 """The host's answer to which rows of this call are conditional."""
@@ -33,11 +38,12 @@ class SamplingPass:
         self._sites = sites
         self._rows_of = rows_of
         self._step = step
-        self._hints: dict[int, Tensor] = {}
-        self._net_contexts: dict[tuple[int, Rows], tuple[KeyValue, ...]] = {}
+        self._hints: dict[Group, Tensor] = {}
+        self._net_contexts: dict[tuple[Group, Rows], tuple[KeyValue, ...]] = {}
         self._site_contexts: dict[int, tuple[KeyValue, ...]] = {}
         self._row_contexts: dict[tuple[int, int, Rows, torch.dtype], KeyValue] = {}
         self._masks: dict[tuple[object, ...], Tensor] = {}
+        self._reuse = Reuse(guidance.identitynet_every)
         self._rows: Rows = ()
         self._latent_size = (0, 0)
         self._adapter_acts = False
@@ -52,7 +58,11 @@ class SamplingPass:
         self._latent_size = (call.x.shape[2], call.x.shape[3])
         step = self._step()
         self._adapter_acts = self._guidance.adapter_window.holds(step)
-        self.residuals = self._residuals_of(call) if self._guidance.identitynet_window.holds(step) else None
+        if self._guidance.identitynet_window.holds(step):
+            kind = (self._rows, self._latent_size)
+            self.residuals = self._reuse.residuals(step.index, kind, lambda: self._residuals_of(call))
+        else:
+            self.residuals = None
 
     def end(self) -> None:
         self.residuals = None
@@ -93,31 +103,56 @@ class SamplingPass:
 
     def _residuals_of(self, call: Call) -> Residuals | None:
         """The people's residuals, weighted and summed; zero in rows on which IdentityNet does not act."""
-        unconditional_too = acts_on_unconditional(self._guidance.control_mode)
+        guidance = self._guidance
+        unconditional_too = acts_on_unconditional(guidance.control_mode, guidance.identitynet_rows)
         acting = [i for i, conditional in enumerate(self._rows) if conditional or unconditional_too]
-        people = [(i, person) for i, person in enumerate(self._guidance.people) if person.identitynet_strength]
+        people = tuple(i for i, person in enumerate(guidance.people) if person.identitynet_strength)
         if not acting or not people:
             return None
         all_act = len(acting) == len(self._rows)
         part = call if all_act else call.rows(acting)
         rows = tuple(self._rows[i] for i in acting)
-        total = reduce(_sum, (self._residuals_of_person(i, person, part, rows) for i, person in people))
+        groups = [people] if guidance.identitynet_people == "together" else [(i,) for i in people]
+        total = reduce(_sum, (self._residuals_of_group(group, part, rows) for group in groups))
         return total if all_act else _spread(total, acting, len(self._rows))
 
-    def _residuals_of_person(self, index: int, person: PersonGuidance, call: Call, rows: Rows) -> Residuals:
+    def _residuals_of_group(self, group: Group, call: Call, rows: Rows) -> Residuals:
+        """One run of IdentityNet for these people."""
         net = self._guidance.identitynet
-        if index not in self._hints:
-            self._hints[index] = net.prepare_hint(person.keypoint_map)
-        if (index, rows) not in self._net_contexts:
-            self._net_contexts[index, rows] = net.prepare_context(person.tokens[list(map(int, rows))])
+        if group not in self._hints:
+            maps = (self._guidance.people[i].keypoint_map for i in group)
+            self._hints[group] = net.prepare_hint(reduce(torch.maximum, maps))
+        if (group, rows) not in self._net_contexts:
+            self._net_contexts[group, rows] = self._net_context(group, rows)
         x = call.x[:, : net.shape.latent_channels]  # an inpainting UNet gets mask and picture behind the latents
-        own = net(x, call.timestep, call.vector, self._hints[index], self._net_contexts[index, rows])
+        own = net(x, call.timestep, call.vector, self._hints[group], self._net_contexts[group, rows])
         weights = residual_weights(self._guidance.control_mode, len(own.down) + 1)
         weighted = [
-            (r * (weight * self._feature_weight(index, person, r))).to(call.x)
+            (r * (weight * self._group_weight(group, r))).to(call.x)
             for r, weight in zip((*own.down, own.middle), weights, strict=True)
         ]
         return Residuals(down=tuple(weighted[:-1]), middle=weighted[-1])
+
+    def _net_context(self, group: Group, rows: Rows) -> tuple[KeyValue, ...]:
+        """IdentityNet's keys and values for these people. Of several, each cell attends to those whose region holds it."""
+        people = [self._guidance.people[i] for i in group]
+        tokens = torch.cat([person.tokens[list(map(int, rows))] for person in people], dim=1)
+        context = self._guidance.identitynet.prepare_context(tokens)
+        if len(people) == 1:
+            return context
+        return tuple(one._replace(allowed=lambda cells: self._allowed(group, cells)) for one in context)
+
+    def _allowed(self, group: Group, cells: int) -> Tensor:
+        key = (group, "allowed", cells, self._latent_size)
+        if key not in self._masks:
+            people = [self._guidance.people[i] for i in group]
+            tokens = [person.tokens.shape[1] for person in people]
+            mask = attention_mask([person.region for person in people], tokens, *self._latent_size, cells)
+            self._masks[key] = mask.to(self._hints[group].device)
+        return self._masks[key]
+
+    def _group_weight(self, group: Group, feature: Tensor) -> Tensor | float:
+        return reduce(operator.add, (self._feature_weight(i, self._guidance.people[i], feature) for i in group))
 
     def _feature_weight(self, index: int, person: PersonGuidance, feature: Tensor) -> Tensor | float:
         if person.region is None:

@@ -25,6 +25,8 @@ Keypoints = Sequence[Sequence[float]]
 FaceRegion = Literal["face", "everywhere", "mask"]
 ControlMode = Literal["balanced", "prompt", "identity"]
 HiresPasses = Literal["both", "first pass", "second pass"]
+IdentityNetRows = Literal["both", "conditional"]
+IdentityNetPeople = Literal["each", "together"]
 Pose = Literal["photo", "pose picture", "keypoints", "none"]
 FACE_WORDS = ("largest", "left", "right", "center")
 MAX_PEOPLE = 4
@@ -125,6 +127,15 @@ class Settings:
     face_region: FaceRegion = _choice("face", FaceRegion, "where InstantID acts")
     face_region_grow: float = _number(0.0, 0.0, 2.0, "margin on each side of the face box, as a part of its size")
     control_mode: ControlMode = _choice("balanced", ControlMode, "what matters more: balanced, the prompt or the identity")
+    identitynet_rows: IdentityNetRows = _choice(
+        "both",
+        IdentityNetRows,
+        "rows that IdentityNet acts on: both (the reference), or only the conditional, which is faster",
+    )
+    identitynet_every: int = _number(1, 1, 8, "steps that share one run of IdentityNet; 1 is the reference, more is faster")
+    identitynet_people: IdentityNetPeople = _choice(
+        "each", IdentityNetPeople, "several people: a run of IdentityNet for each, or one for all, which is faster"
+    )
     negative_noise: float = _number(0.0, 0.0, 1.0, "noise in the unconditional embedding; the reference has none")
     hires: HiresPasses = _choice("both", HiresPasses, "passes of the hires fix in which InstantID acts")
     cfg_rescale: float = _number(0.0, 0.0, 1.0, "how far the guided noise is scaled back to the conditional one's contrast")
