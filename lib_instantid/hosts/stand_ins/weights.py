@@ -48,13 +48,13 @@ def write_weights(folder: Path, size: Size | None = None) -> None:
     size = size or Size()
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(SEED)
-        unet = _unet(size)
+        unet = sdxl_unet(size)
         _pipeline(size, unet, folder).save_pretrained(folder / "checkpoint")
-        torch.save(_adapter(size, unet), folder / "ip-adapter.bin")
-        _identitynet(size).save_pretrained(folder / "ControlNetModel")
+        torch.save(adapter_file(size, unet), folder / "ip-adapter.bin")
+        controlnet(size).save_pretrained(folder / "ControlNetModel")
 
 
-def _unet(size: Size) -> UNet2DConditionModel:
+def sdxl_unet(size: Size) -> UNet2DConditionModel:
     return UNet2DConditionModel(
         sample_size=128,
         block_out_channels=size.channels,
@@ -64,7 +64,7 @@ def _unet(size: Size) -> UNet2DConditionModel:
     )
 
 
-def _identitynet(size: Size) -> ControlNetModel:
+def controlnet(size: Size) -> ControlNetModel:
     net = ControlNetModel(
         block_out_channels=size.channels,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -139,7 +139,7 @@ def _tokenizer(folder: Path) -> CLIPTokenizer:
     return CLIPTokenizer(str(vocabulary), str(merges), model_max_length=77)
 
 
-def _adapter(size: Size, unet: UNet2DConditionModel) -> dict[str, dict[str, Tensor]]:
+def adapter_file(size: Size, unet: UNet2DConditionModel) -> dict[str, dict[str, Tensor]]:
     width = size.resampler
     image_proj = {
         "latents": torch.randn(1, TOKENS, width),

@@ -1,0 +1,195 @@
+"""Who is measured: the plain UNet, InstantID on it, and diffusers' own parts put together as the official pipeline does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
+from torch import Tensor
+
+from benchmarks.networks import Networks
+from lib_instantid.guidance.attachment import attach
+from lib_instantid.guidance.guidance import Guidance, PlacedPerson, make_guidance
+from lib_instantid.guidance.schedule import Step
+from lib_instantid.guidance.settings import Person, Settings
+from lib_instantid.nets.sites import cross_attention_sites
+
+STEPS = 1000
+"""Of the pass that is measured a part of; none falls out of a window."""
+
+STRENGTH = 0.8
+TOKENS = 77
+FACE = np.array([[0.38, 0.40], [0.62, 0.40], [0.50, 0.55], [0.41, 0.70], [0.59, 0.70]])
+
+RunStep = Callable[[int], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """width, height in pixels. batch: pictures; a UNet call has twice as many rows, for guidance."""
+
+    width: int
+    height: int
+    batch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """One way to make a step.
+
+    period: steps after which the work repeats. exact: whether the numbers are the reference's. limit: whose arithmetic is the
+    least that this can cost; reference: whose noise prediction is the right one. Both are names.
+    """
+
+    name: str
+    run: Callable[[Networks, Case], AbstractContextManager[RunStep]]
+    people: int
+    limit: str
+    reference: str
+    period: int = 1
+    exact: bool = True
+
+
+def plain() -> Contender:
+    return Contender(name="plain", run=_plain, people=0, limit="plain", reference="plain")
+
+
+def diffusers() -> Contender:
+    """It makes constant work in every step; its limit is that of doing it once."""
+    exact = _name(1)
+    return Contender(name="diffusers", run=_diffusers, people=1, limit=exact, reference=exact)
+
+
+def instantid(people: int = 1, faster: str = "", **settings: Any) -> Contender:
+    """faster: what the settings leave out, in words."""
+    name = _name(people) + (f", {faster}" if faster else "")
+
+    @contextmanager
+    def run(networks: Networks, case: Case) -> Iterator[RunStep]:
+        call, now = _unet_call(networks, case), [0]
+        rows = (False,) * case.batch + (True,) * case.batch
+        guidance = guide(networks, case, people, settings)
+        with attach(networks.unet, guidance, rows_of=lambda _: rows, step=lambda: Step(index=now[0], total=STEPS)):
+
+            def step(number: int) -> Tensor:
+                now[0] = number
+                return call(number)
+
+            yield step
+
+    period = settings.get("identitynet_every", 1)
+    return Contender(name=name, run=run, people=people, limit=name, reference=_name(people), period=period, exact=not settings)
+
+
+def _name(people: int) -> str:
+    return "instantid" if people == 1 else f"instantid, {people} people"
+
+
+def guide(networks: Networks, case: Case, people: int, settings: dict[str, Any]) -> Guidance:
+    """Guidance for people beside each other, as from saved identities."""
+    size = np.array([case.width / people, case.height])
+    placed = []
+    for number in range(people):
+        keypoints = (FACE + [number, 0]) * size
+        box = np.array([*keypoints.min(axis=0), *keypoints.max(axis=0)])
+        embedding = np.random.default_rng(number).standard_normal(512).astype(np.float32)
+        placed.append(PlacedPerson(embedding=embedding, keypoints=keypoints, box=box))
+    given = [Person(identity="saved", pose="none", adapter_strength=STRENGTH, identitynet_strength=STRENGTH)] * people
+    own = Settings(enabled=True, people=given, **{"face_region": "everywhere", **settings})
+    return make_guidance(own, placed, (case.width, case.height), networks.adapter, networks.identitynet)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Inputs:
+    x: Tensor
+    text: Tensor
+    added: dict[str, Tensor]
+    timestep: Tensor
+
+
+def _inputs(networks: Networks, case: Case) -> _Inputs:
+    rows = 2 * case.batch
+    generator = torch.Generator().manual_seed(1)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator).to(networks.device, networks.dtype)
+
+    ids = torch.tensor([[case.height, case.width, 0, 0, case.height, case.width]] * rows)
+    return _Inputs(
+        x=random(rows, 4, case.height // 8, case.width // 8),
+        text=random(rows, TOKENS, networks.identitynet.shape.context_size),
+        added={"text_embeds": random(rows, 1280), "time_ids": ids.to(networks.device, networks.dtype)},
+        timestep=torch.full((rows,), 601.0, device=networks.device),
+    )
+
+
+def _unet_call(networks: Networks, case: Case) -> RunStep:
+    given = _inputs(networks, case)
+
+    @torch.no_grad()
+    def call(number: int) -> Tensor:
+        del number
+        found: Tensor = networks.unet(given.x, given.timestep, given.text, added_cond_kwargs=given.added).sample
+        return found
+
+    return call
+
+
+@contextmanager
+def _plain(networks: Networks, case: Case) -> Iterator[RunStep]:
+    yield _unet_call(networks, case)
+
+
+@contextmanager
+def _diffusers(networks: Networks, case: Case) -> Iterator[RunStep]:
+    """Everything in every step: the keypoint map's convolutions, and the keys and values of the tokens."""
+    given = _inputs(networks, case)
+    (person,) = guide(networks, case, 1, {}).people
+    tokens = person.tokens.to(networks.device, networks.dtype).repeat_interleave(case.batch, dim=0)
+    hint = person.keypoint_map.to(networks.device, networks.dtype).expand(len(given.x), -1, -1, -1)
+    before = networks.unet.attn_processors
+    networks.unet.set_attn_processor({**before, **_processors(networks)})
+
+    @torch.no_grad()
+    def step(number: int) -> Tensor:
+        del number
+        down, middle = networks.controlnet(
+            given.x,
+            given.timestep,
+            tokens,
+            hint,
+            conditioning_scale=STRENGTH,
+            added_cond_kwargs=given.added,
+            return_dict=False,
+        )
+        found: Tensor = networks.unet(
+            given.x,
+            given.timestep,
+            (given.text, [tokens[:, None]]),
+            added_cond_kwargs=given.added,
+            down_block_additional_residuals=down,
+            mid_block_additional_residual=middle,
+        ).sample
+        return found
+
+    try:
+        yield step
+    finally:
+        networks.unet.set_attn_processor(before)
+
+
+def _processors(networks: Networks) -> dict[str, IPAdapterAttnProcessor2_0]:
+    """diffusers' processors on the adapter's very weights."""
+    found = {}
+    for site in cross_attention_sites(networks.unet):
+        layers: Any = networks.adapter.ip_adapter[str(site.number)]
+        with torch.device("meta"):
+            processor = IPAdapterAttnProcessor2_0(site.width, networks.identitynet.shape.context_size, (16,), STRENGTH)
+        processor.to_k_ip[0].weight, processor.to_v_ip[0].weight = layers.to_k_ip.weight, layers.to_v_ip.weight
+        found[site.name + ".processor"] = processor
+    return found

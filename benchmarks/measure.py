@@ -1,0 +1,135 @@
+"""Times, memory and arithmetic of contenders, by turns in one process."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.contenders import Case, Contender
+from benchmarks.networks import Networks
+
+STEADY = 2
+"""Steps that are timed after the first one, where the work does not repeat after more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One contender in one case.
+
+    ms: of a step, the median. arithmetic_ratio: to a plain step if nothing but arithmetic cost time and constant work were done
+    once. over_limit: ratio_to_plain over it. before_first_step_ms: tokens, and what the first step costs more than the next.
+    peak_over_plain_mb: while sampling, InstantID's weights not counted. noise_error: of the noise prediction, relative to
+    exact InstantID's.
+    """
+
+    name: str
+    width: int
+    height: int
+    batch: int
+    people: int
+    exact: bool
+    ms: float
+    ratio_to_plain: float
+    arithmetic_ratio: float
+    over_limit: float
+    before_first_step_ms: float
+    peak_over_plain_mb: float
+    noise_error: float
+
+
+@dataclass(kw_only=True)
+class _Samples:
+    """steady, before: seconds. peak: MB. noise: (period, rows, 4, h, w), the noise predictions."""
+
+    steady: list[float] = field(default_factory=list)
+    before: list[float] = field(default_factory=list)
+    peak: float = 0.0
+    noise: Tensor = field(default_factory=lambda: torch.empty(0))
+
+
+def measure(networks: Networks, case: Case, contenders: Sequence[Contender], rounds: int, counting: Networks) -> list[Row]:
+    """Each contender in turn, `rounds` times over; one of them is "plain". counting: the same networks on "meta"."""
+    samples = {one.name: _Samples() for one in contenders}
+    for _ in range(rounds):
+        for one in contenders:
+            _sample(networks, case, one, samples[one.name])
+    flops = {one.name: count_flops(counting, case, one) for one in contenders}
+    ms = {name: statistics.median(sample.steady) * 1e3 for name, sample in samples.items()}
+    rows = []
+    for one in contenders:
+        own, ratio, arithmetic = samples[one.name], ms[one.name] / ms["plain"], flops[one.limit] / flops["plain"]
+        right = samples[one.reference].noise
+        rows.append(
+            Row(
+                name=one.name,
+                width=case.width,
+                height=case.height,
+                batch=case.batch,
+                people=one.people,
+                exact=one.exact,
+                ms=ms[one.name],
+                ratio_to_plain=ratio,
+                arithmetic_ratio=arithmetic,
+                over_limit=ratio / arithmetic,
+                before_first_step_ms=statistics.median(own.before) * 1e3,
+                peak_over_plain_mb=own.peak - samples["plain"].peak,
+                noise_error=float((own.noise - right).norm() / right.norm()),
+            )
+        )
+    return rows
+
+
+def _sample(networks: Networks, case: Case, contender: Contender, samples: _Samples) -> None:
+    steps = max(STEADY, contender.period)
+    gc.collect()
+    _forget_peak(networks.device)
+    start = _now(networks.device)
+    with contender.run(networks, case) as step:
+        noise = [step(0)]
+        first = _now(networks.device)
+        noise += [step(number) for number in range(1, steps + 1)]
+        end = _now(networks.device)
+    steady = (end - first) / steps
+    samples.steady.append(steady)
+    samples.before.append(first - start - steady)
+    samples.peak = max(samples.peak, _peak(networks.device))
+    samples.noise = torch.stack(noise).float().cpu().mean(dim=0)
+
+
+def count_flops(counting: Networks, case: Case, contender: Contender) -> float:
+    """Of a step, on average, without the first one's constant work. counting: networks on "meta"."""
+    with contender.run(counting, case) as step:
+        step(0)
+        with FlopCounterMode(display=False) as counter:
+            for number in range(1, contender.period + 1):
+                step(number)
+    return counter.get_total_flops() / contender.period
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def _forget_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak(device: torch.device) -> float:
+    """MB. On a CPU the process's, from Linux."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith("VmHWM"))

@@ -1,0 +1,82 @@
+"""SDXL's UNet and InstantID's networks with random weights, in any width, on any device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import ControlNetModel, UNet2DConditionModel
+from torch import Tensor, nn
+
+from lib_instantid.hosts.stand_ins.weights import Size, adapter_file, controlnet, sdxl_unet
+from lib_instantid.nets.adapter import Adapter
+from lib_instantid.nets.identitynet import IdentityNet, Shape
+from lib_instantid.nets.weights import Weights
+
+SDXL_CHANNELS = 320
+BLOCK = 1 << 20
+"""Random numbers of which all weights are made: a network's speed does not depend on them, and repeating them takes seconds."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Networks:
+    """controlnet: diffusers' module on IdentityNet's very weights."""
+
+    unet: UNet2DConditionModel
+    controlnet: ControlNetModel
+    identitynet: IdentityNet
+    adapter: Adapter
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def own_bytes(self) -> int:
+        """Of InstantID's weights."""
+        return sum(p.numel() * p.element_size() for net in (self.identitynet, self.adapter) for p in net.parameters())
+
+
+def size_of(channels: int) -> Size:
+    """SDXL's structure with this many channels in the first level; 320 is SDXL."""
+    return Size(channels=(channels, channels * 2, channels * 4), resampler=1280)
+
+
+def make_networks(channels: int, device: torch.device, dtype: torch.dtype) -> Networks:
+    """device "meta" makes networks without numbers, for counting."""
+    size = size_of(channels)
+    with torch.device("meta"):
+        unet, net = sdxl_unet(size).eval(), controlnet(size).eval()
+        adapter = Adapter(Weights(path=Path("random"), tensors=dict(_flat(adapter_file(size, unet)))))
+    for module in (unet, net, adapter):
+        module.to(dtype)
+        if device.type != "meta":
+            _fill(module.to_empty(device=device))
+    state = net.state_dict()
+    with torch.device("meta"):
+        identitynet = IdentityNet(Shape.of(state))
+    identitynet.load_state_dict(state, assign=True)
+    return Networks(unet=unet, controlnet=net, identitynet=identitynet, adapter=adapter, device=device, dtype=dtype)
+
+
+def _flat(parts: dict[str, dict[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    for part, tensors in parts.items():
+        yield from ((f"{part}.{name}", tensor) for name, tensor in tensors.items())
+
+
+@torch.no_grad()
+def _fill(module: nn.Module) -> None:
+    """Weights of deviation 1 / √inputs, so that features keep their scale; norms 1, biases 0."""
+    numbers = torch.randn(BLOCK, generator=torch.Generator().manual_seed(0))
+    for parameter in module.parameters():
+        flat = parameter.data.view(-1)
+        if parameter.ndim == 1:
+            flat.fill_(0.0)
+            continue
+        source = (numbers * parameter[0].numel() ** -0.5).to(flat)
+        for start in range(0, len(flat), BLOCK):
+            part = flat[start : start + BLOCK]
+            part.copy_(source[: len(part)])
+    for norm in module.modules():
+        if isinstance(norm, nn.GroupNorm | nn.LayerNorm):
+            nn.init.ones_(norm.weight)
