@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ from lib_instantid.guidance.schedule import Step
 from lib_instantid.guidance.settings import Person, Settings
 from lib_instantid.nets.sites import cross_attention_sites
 
-STEPS = 1000
-"""Of the pass that is measured a part of; none falls out of a window."""
+PASS = 20
+"""Steps of the pass of which the first are measured."""
 
 STRENGTH = 0.8
 TOKENS = 77
@@ -74,7 +75,7 @@ def instantid(people: int = 1, faster: str = "", **settings: Any) -> Contender:
         call, now = _unet_call(networks, case), [0]
         rows = (False,) * case.batch + (True,) * case.batch
         guidance = guide(networks, case, people, settings)
-        with attach(networks.unet, guidance, rows_of=lambda _: rows, step=lambda: Step(index=now[0], total=STEPS)):
+        with attach(networks.unet, guidance, rows_of=lambda _: rows, step=lambda: Step(index=now[0], total=PASS)):
 
             def step(number: int) -> Tensor:
                 now[0] = number
@@ -106,10 +107,19 @@ def guide(networks: Networks, case: Case, people: int, settings: dict[str, Any])
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Inputs:
-    x: Tensor
+    """Latents that turn from one random picture to another, as over the steps of a pass."""
+
+    start: Tensor
+    end: Tensor
     text: Tensor
     added: dict[str, Tensor]
-    timestep: Tensor
+
+    def x(self, step: int) -> Tensor:
+        angle = step * math.pi / 2 / PASS
+        return self.start * math.cos(angle) + self.end * math.sin(angle)
+
+    def timestep(self, step: int) -> Tensor:
+        return torch.full((len(self.start),), 999.0 * (1 - step / PASS), device=self.start.device)
 
 
 def _inputs(networks: Networks, case: Case) -> _Inputs:
@@ -121,10 +131,10 @@ def _inputs(networks: Networks, case: Case) -> _Inputs:
 
     ids = torch.tensor([[case.height, case.width, 0, 0, case.height, case.width]] * rows)
     return _Inputs(
-        x=random(rows, 4, case.height // 8, case.width // 8),
+        start=random(rows, 4, case.height // 8, case.width // 8),
+        end=random(rows, 4, case.height // 8, case.width // 8),
         text=random(rows, TOKENS, networks.identitynet.shape.context_size),
         added={"text_embeds": random(rows, 1280), "time_ids": ids.to(networks.device, networks.dtype)},
-        timestep=torch.full((rows,), 601.0, device=networks.device),
     )
 
 
@@ -133,8 +143,8 @@ def _unet_call(networks: Networks, case: Case) -> RunStep:
 
     @torch.no_grad()
     def call(number: int) -> Tensor:
-        del number
-        found: Tensor = networks.unet(given.x, given.timestep, given.text, added_cond_kwargs=given.added).sample
+        x, timestep = given.x(number), given.timestep(number)
+        found: Tensor = networks.unet(x, timestep, given.text, added_cond_kwargs=given.added).sample
         return found
 
     return call
@@ -151,16 +161,16 @@ def _diffusers(networks: Networks, case: Case) -> Iterator[RunStep]:
     given = _inputs(networks, case)
     (person,) = guide(networks, case, 1, {}).people
     tokens = person.tokens.to(networks.device, networks.dtype).repeat_interleave(case.batch, dim=0)
-    hint = person.keypoint_map.to(networks.device, networks.dtype).expand(len(given.x), -1, -1, -1)
+    hint = person.keypoint_map.to(networks.device, networks.dtype).expand(len(given.start), -1, -1, -1)
     before = networks.unet.attn_processors
     networks.unet.set_attn_processor({**before, **_processors(networks)})
 
     @torch.no_grad()
     def step(number: int) -> Tensor:
-        del number
+        x, timestep = given.x(number), given.timestep(number)
         down, middle = networks.controlnet(
-            given.x,
-            given.timestep,
+            x,
+            timestep,
             tokens,
             hint,
             conditioning_scale=STRENGTH,
@@ -168,8 +178,8 @@ def _diffusers(networks: Networks, case: Case) -> Iterator[RunStep]:
             return_dict=False,
         )
         found: Tensor = networks.unet(
-            given.x,
-            given.timestep,
+            x,
+            timestep,
             (given.text, [tokens[:, None]]),
             added_cond_kwargs=given.added,
             down_block_additional_residuals=down,

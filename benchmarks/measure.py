@@ -47,7 +47,7 @@ class Row:
 
 @dataclass(kw_only=True)
 class _Samples:
-    """steady, before: seconds. peak: MB. noise: (period, rows, 4, h, w), the noise predictions."""
+    """steady, before: seconds. peak: MB. noise: (steps, rows, 4, h, w), predictions."""
 
     steady: list[float] = field(default_factory=list)
     before: list[float] = field(default_factory=list)
@@ -100,8 +100,8 @@ def _sample(networks: Networks, case: Case, contender: Contender, samples: _Samp
     steady = (end - first) / steps
     samples.steady.append(steady)
     samples.before.append(first - start - steady)
-    samples.peak = max(samples.peak, _peak(networks.device))
-    samples.noise = torch.stack(noise).float().cpu().mean(dim=0)
+    samples.peak = max(samples.peak, peak_memory(networks.device))
+    samples.noise = torch.stack(noise[1 : STEADY + 1]).float().cpu()
 
 
 def count_flops(counting: Networks, case: Case, contender: Contender) -> float:
@@ -127,8 +127,8 @@ def _forget_peak(device: torch.device) -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _peak(device: torch.device) -> float:
-    """MB. On a CPU the process's, from Linux."""
+def peak_memory(device: torch.device) -> float:
+    """The most since it was last forgotten, in MB. On a CPU the process's, from Linux."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -44,19 +44,36 @@ def size_of(channels: int) -> Size:
 
 def make_networks(channels: int, device: torch.device, dtype: torch.dtype) -> Networks:
     """device "meta" makes networks without numbers, for counting."""
-    size = size_of(channels)
-    with torch.device("meta"):
-        unet, net = sdxl_unet(size).eval(), controlnet(size).eval()
-        adapter = Adapter(Weights(path=Path("random"), tensors=dict(_flat(adapter_file(size, unet)))))
+    unet, net, adapter = _without_numbers(channels)
     for module in (unet, net, adapter):
-        module.to(dtype)
-        if device.type != "meta":
-            _fill(module.to_empty(device=device))
+        _make_real(module, device, dtype)
     state = net.state_dict()
     with torch.device("meta"):
         identitynet = IdentityNet(Shape.of(state))
     identitynet.load_state_dict(state, assign=True)
     return Networks(unet=unet, controlnet=net, identitynet=identitynet, adapter=adapter, device=device, dtype=dtype)
+
+
+def make_instantid(channels: int, device: torch.device, dtype: torch.dtype) -> tuple[ControlNetModel, Adapter]:
+    """IdentityNet as diffusers' module, and the adapter, without a UNet."""
+    _, net, adapter = _without_numbers(channels)
+    for module in (net, adapter):
+        _make_real(module, device, dtype)
+    return net, adapter
+
+
+def _without_numbers(channels: int) -> tuple[UNet2DConditionModel, ControlNetModel, Adapter]:
+    size = size_of(channels)
+    with torch.device("meta"):
+        unet, net = sdxl_unet(size).eval(), controlnet(size).eval()
+        adapter = Adapter(Weights(path=Path("random"), tensors=dict(_flat(adapter_file(size, unet)))))
+    return unet, net, adapter
+
+
+def _make_real(module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    module.to(dtype)
+    if device.type != "meta":
+        _fill(module.to_empty(device=device))
 
 
 def _flat(parts: dict[str, dict[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
