@@ -14,6 +14,7 @@ from lib_instantid.guidance.guidance import Guidance
 from lib_instantid.guidance.sampling import RowsOf, SamplingPass
 from lib_instantid.guidance.schedule import Step
 from lib_instantid.guidance.unets import UNetFamily, family_of
+from lib_instantid.nets.identitynet import IdentityNet
 from lib_instantid.nets.sites import Site, cross_attention_sites
 
 
@@ -39,10 +40,7 @@ def attach(unet: nn.Module, guidance: Guidance, *, rows_of: RowsOf, step: Callab
     rows_of: which rows of a UNet call are conditional. step: the position in the sampling pass, asked at each call.
     An error on the way undoes what was attached. Raises UnsupportedModel where the weights do not fit the UNet.
     """
-    family = family_of(unet)
-    sites = cross_attention_sites(unet)
-    guidance.adapter.check_fits(sites, unet)
-    check_identitynet(guidance, unet)
+    family, sites = family_of(unet), fitting_sites(unet, guidance)
     sampling = SamplingPass(guidance, sites, rows_of, step)
     with ExitStack() as undo:
         undo.callback(sampling.end)
@@ -59,9 +57,17 @@ def hook_attention(sites: tuple[Site, ...], sampling: SamplingPass, undo: ExitSt
         _hook_site(site.module, index, sampling, undo)
 
 
-def check_identitynet(guidance: Guidance, unet: nn.Module) -> None:
+def fitting_sites(unet: nn.Module, guidance: Guidance) -> tuple[Site, ...]:
+    """The UNet's sites. Raises UnsupportedModel unless it is a UNet, and both networks fit it."""
+    family, sites = family_of(unet), cross_attention_sites(unet)
+    guidance.adapter.check_fits(sites, unet)
+    _check_identitynet(guidance.identitynet, unet, family)
+    return sites
+
+
+def _check_identitynet(net: IdentityNet, unet: nn.Module, family: type[UNetFamily]) -> None:
     """Raise UnsupportedModel unless IdentityNet can read this UNet's vector, and its residuals fit the skip connections."""
-    shape, family = guidance.identitynet.shape, family_of(unet)
+    shape = net.shape
     width, vector = family.stem_width(unet), family.vector_size(unet)
     if shape.channels[0] != width:
         raise UnsupportedModel(

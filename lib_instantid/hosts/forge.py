@@ -16,14 +16,13 @@ from modules_forge import shared as forge_shared
 from torch import Tensor, nn
 
 from lib_instantid.errors import UnsupportedModel
-from lib_instantid.guidance.attachment import check_identitynet, hook_attention
+from lib_instantid.guidance.attachment import fitting_sites, hook_attention
 from lib_instantid.guidance.cfg import rescaled_denoised
 from lib_instantid.guidance.guidance import Guidance
 from lib_instantid.guidance.sampling import Rows, SamplingPass
 from lib_instantid.guidance.schedule import Step
 from lib_instantid.guidance.unets import Call
 from lib_instantid.hosts.webui_host import Comment, loudly, raise_once, step_of
-from lib_instantid.nets.sites import cross_attention_sites
 
 CONDITIONAL = 0
 """Forge's mark of a conditional chunk in `cond_or_uncond`."""
@@ -104,9 +103,7 @@ class ForgeHost:
     def attach(self, guidance: Guidance, comment: Comment) -> None:
         self.detach()
         unet = self._unet()
-        sites = cross_attention_sites(unet)
-        guidance.adapter.check_fits(sites, unet)
-        check_identitynet(guidance, unet)
+        sites = fitting_sites(unet, guidance)
         sampling = SamplingPass(guidance, sites, lambda call: unit.rows(len(call.x)), lambda: self._step)
         unit = IdentityNetUnit(sampling, self._identitynet_patcher(guidance.identitynet))
         with ExitStack() as undo:
