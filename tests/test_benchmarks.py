@@ -1,0 +1,54 @@
+"""The benchmarks count what the source papers' networks cost, and their command writes what it says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.contenders import Case, Contender, diffusers, instantid, plain
+from benchmarks.measure import count_flops
+from benchmarks.networks import SDXL_CHANNELS, Networks, make_networks
+
+
+@pytest.fixture(scope="module")
+def counting() -> Networks:
+    """SDXL's real size, without numbers."""
+    return make_networks(SDXL_CHANNELS, torch.device("meta"), torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("size", "contender", "expected"),
+    [(1024, instantid(), 1.433), (256, instantid(), 1.383), (256, diffusers(), 1.430)],
+    ids=["1024", "256", "256 with constant work in every step"],
+)
+def test_the_arithmetic_is_the_one_that_was_counted_by_hand(
+    counting: Networks, size: int, contender: Contender, expected: float
+) -> None:
+    case = Case(width=size, height=size, batch=1)
+    ratio = count_flops(counting, case, contender) / count_flops(counting, case, plain())
+    assert ratio == pytest.approx(expected, abs=0.01)
+
+
+def test_a_plain_call_at_1024_costs_what_sdxl_does(counting: Networks) -> None:
+    flops = count_flops(counting, Case(width=1024, height=1024, batch=1), plain())
+    assert flops == pytest.approx(13.52e12, rel=0.02)
+
+
+def test_the_command_writes_every_row(tmp_path: Path) -> None:
+    files = {name: tmp_path / f"found.{name}" for name in ("json", "png")}
+    command = [sys.executable, "-m", "benchmarks", "--device", "cpu", "--channels", "32", "--size", "64", "--rounds", "1"]
+    subprocess.run([*command, "--json", str(files["json"]), "--plot", str(files["png"])], check=True, capture_output=True)
+    found = json.loads(files["json"].read_text())
+    rows = {row["name"]: row for row in found["rows"]}
+    assert found["machine"]
+    assert {"plain", "instantid", "diffusers"} <= set(rows)
+    assert rows["diffusers"]["noise_error"] < 1e-4
+    assert rows["plain"]["ratio_to_plain"] == 1
+    assert all(row["exact"] or row["noise_error"] > 1e-4 for row in rows.values())
+    assert all(row["ms"] > 0 and row["arithmetic_ratio"] >= 1 for row in rows.values())
+    assert files["png"].read_bytes().startswith(b"\x89PNG")
