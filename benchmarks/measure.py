@@ -90,7 +90,7 @@ def measure(networks: Networks, case: Case, contenders: Sequence[Contender], rou
 def _sample(networks: Networks, case: Case, contender: Contender, samples: _Samples) -> None:
     steps = max(STEADY, contender.period)
     gc.collect()
-    _forget_peak(networks.device)
+    forget_peak(networks.device)
     start = _now(networks.device)
     with contender.run(networks, case) as step:
         noise = [step(0)]
@@ -120,7 +120,7 @@ def _now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def _forget_peak(device: torch.device) -> None:
+def forget_peak(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:

@@ -1,10 +1,14 @@
 """Time and memory of a picture in a running WebUI, with InstantID and without, by turns.
 
-    python -m benchmarks.webui http://127.0.0.1:7860 PHOTO [--size 512] [--steps 10] [--rounds 5] [--json FILE]
+    python -m benchmarks.webui http://127.0.0.1:7860 PHOTO [--size 512] [--steps 10] [--rounds 5] [--beside FILE] [--json FILE]
 
 Prints the medians, their ratio, and the server process's peak memory over that of plain pictures before the first with
 InstantID; then how far the memory at rest grows over pictures of one face, and over pictures of different faces. Start the
 WebUI anew before; it must run on this machine (Linux: its memory is read from /proc).
+
+--beside: another implementation in the same WebUI, timed by turns with InstantID and the plain picture. The file has its
+request's `alwayson_scripts` as JSON, with "PHOTO" where the photo goes, as for the two units of ControlNet:
+{"ControlNet": {"args": [{"module": "…", "model": "…", "image": "PHOTO"}, {"module": "…", "model": "…", "image": "PHOTO"}]}}
 """
 
 from __future__ import annotations
@@ -41,10 +45,9 @@ class Webui:
         listening = (c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr.port == port)
         self._proc = Path("/proc") / str(next(listening).pid)
 
-    def picture(self, settings: dict[str, Any] | None = None) -> float:
-        """Make one picture. Returns seconds."""
-        scripts = {} if settings is None else {"InstantID": {"args": [settings]}}
-        body = json.dumps({**self._job, "alwayson_scripts": scripts}).encode()
+    def picture(self, scripts: dict[str, Any] | None = None) -> float:
+        """Make one picture. scripts: the request's `alwayson_scripts`. Returns seconds."""
+        body = json.dumps({**self._job, "alwayson_scripts": scripts or {}}).encode()
         request = urllib.request.Request(self._url, body, {"Content-Type": "application/json"})
         start = time.perf_counter()
         with urllib.request.urlopen(request) as answer:
@@ -62,19 +65,19 @@ class Webui:
 
 def measure(webui: Webui, photo: Image.Image, rounds: int) -> dict[str, float]:
     """Medians in seconds and their ratio, memory in MB."""
-    settings = of(photo)
+    ours = of(photo)
     for _ in range(WARM_UP):
         webui.picture()
     webui.forget_peak()
     webui.picture()
     before = webui.memory("VmHWM")
-    first = webui.picture(settings)
-    webui.picture(settings)
+    first = webui.picture(ours)
+    webui.picture(ours)
     plain, instantid, after = [], [], 0.0
     for _ in range(rounds):
         plain.append(webui.picture())
         webui.forget_peak()
-        instantid.append(webui.picture(settings))
+        instantid.append(webui.picture(ours))
         after = max(after, webui.memory("VmHWM"))
     return {
         "first_instantid_s": first,
@@ -84,6 +87,24 @@ def measure(webui: Webui, photo: Image.Image, rounds: int) -> dict[str, float]:
         "plain_peak_mb": before,
         "instantid_peak_mb": after,
         "peak_over_plain_mb": after - before,
+    }
+
+
+def against(webui: Webui, photo: Image.Image, other: dict[str, Any], rounds: int) -> dict[str, float]:
+    """Another implementation by turns: medians in seconds, and how much memory it took on top at its peak."""
+    before = webui.memory("VmHWM")
+    webui.picture(other)
+    times: dict[str, list[float]] = {"plain": [], "instantid": [], "other": []}
+    ways = {"plain": {}, "instantid": of(photo), "other": other}
+    for _ in range(rounds):
+        for name, scripts in ways.items():
+            times[name].append(webui.picture(scripts))
+    median = {name: statistics.median(own) for name, own in times.items()}
+    return {
+        "other_s": median["other"],
+        "other_ratio": median["other"] / median["plain"],
+        "instantid_ratio_beside_it": median["instantid"] / median["plain"],
+        "other_peak_on_top_mb": webui.memory("VmHWM") - before,
     }
 
 
@@ -98,7 +119,8 @@ def growth(webui: Webui, photos: Sequence[Image.Image], name: str) -> dict[str, 
 
 
 def of(photo: Image.Image) -> dict[str, Any]:
-    return {"people": [{"photos": [encoded(photo)]}]}
+    """The request's `alwayson_scripts` for InstantID."""
+    return {"InstantID": {"args": [{"people": [{"photos": [encoded(photo)]}]}]}}
 
 
 def encoded(photo: Image.Image) -> str:
@@ -114,12 +136,16 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--beside", type=Path)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     webui, photo = Webui(args.url, args.size, args.steps), Image.open(args.photo).convert("RGB")
     turned = [photo.rotate(i, fillcolor=photo.getpixel((0, 0))) for i in range(FACES)]
     result = measure(webui, photo, args.rounds)
     result |= growth(webui, [photo] * REPEATS, "same_face") | growth(webui, turned, "different_faces")
+    if args.beside:
+        other = json.loads(args.beside.read_text().replace('"PHOTO"', json.dumps(encoded(photo))))
+        result |= against(webui, photo, other, args.rounds)
     whole = {"machine": f"{platform.processor() or platform.machine()}, {psutil.cpu_count()} cores", **vars(args), **result}
     for name, value in whole.items():
         print(f"{name}: {value:.3f}" if isinstance(value, float) else f"{name}: {value}")
