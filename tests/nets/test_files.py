@@ -30,7 +30,7 @@ def flat(nested: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
 
 def keys_values(adapter: Adapter, unet: torch.nn.Module) -> list[Tensor]:
     tokens = adapter.tokens(EMBEDDING, torch.zeros(512))
-    return [t for pair in adapter.keys_values(tokens, cross_attention_sites(unet)) for t in pair]
+    return [t for pair in adapter.keys_values(tokens, cross_attention_sites(unet)) for t in (pair.key, pair.value)]
 
 
 def test_every_layout_of_the_file_gives_the_same_adapter(
@@ -51,9 +51,9 @@ def test_each_site_gets_the_layers_of_its_own_number(adapter: Adapter, flat: dic
     """Numbers of two digits too: sorted as text, 11 comes before 3."""
     tokens = adapter.tokens(EMBEDDING, torch.zeros(512))
     sites = cross_attention_sites(diffusers_unet)
-    for site, (key, value) in zip(sites, adapter.keys_values(tokens, sites), strict=True):
-        assert torch.allclose(key, tokens @ flat[f"ip_adapter.{site.number}.to_k_ip.weight"].T, atol=1e-5)
-        assert torch.allclose(value, tokens @ flat[f"ip_adapter.{site.number}.to_v_ip.weight"].T, atol=1e-5)
+    for site, pair in zip(sites, adapter.keys_values(tokens, sites), strict=True):
+        assert torch.allclose(pair.key, tokens @ flat[f"ip_adapter.{site.number}.to_k_ip.weight"].T, atol=1e-5)
+        assert torch.allclose(pair.value, tokens @ flat[f"ip_adapter.{site.number}.to_v_ip.weight"].T, atol=1e-5)
 
 
 class Payload:
