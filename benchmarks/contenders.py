@@ -160,7 +160,7 @@ def _diffusers(networks: Networks, case: Case) -> Iterator[RunStep]:
     """Everything in every step: the keypoint map's convolutions, and the keys and values of the tokens."""
     given = _inputs(networks, case)
     (person,) = guide(networks, case, 1, {}).people
-    tokens = person.tokens.to(networks.device, networks.dtype).repeat_interleave(case.batch, dim=0)
+    tokens = person.face.tokens.to(networks.device, networks.dtype).repeat_interleave(case.batch, dim=0)
     hint = person.keypoint_map.to(networks.device, networks.dtype).expand(len(given.start), -1, -1, -1)
     before = networks.unet.attn_processors
     networks.unet.set_attn_processor({**before, **_processors(networks)})

@@ -43,10 +43,11 @@ def size_of(channels: int) -> Size:
 
 
 def make_networks(channels: int, device: torch.device, dtype: torch.dtype) -> Networks:
-    """device "meta" makes networks without numbers, for counting."""
+    """device "meta" makes networks without numbers, for counting. The adapter stays in CPU memory, as it does in use."""
     unet, net, adapter = _without_numbers(channels)
-    for module in (unet, net, adapter):
+    for module in (unet, net):
         _make_real(module, device, dtype)
+    _make_real(adapter, device if device.type == "meta" else torch.device("cpu"), dtype)
     state = net.state_dict()
     with torch.device("meta"):
         identitynet = IdentityNet(Shape.of(state))

@@ -3,7 +3,7 @@
     python -m benchmarks.webui http://127.0.0.1:7860 PHOTO [--size 512] [--steps 10] [--rounds 5] [--beside FILE] [--json FILE]
 
 Prints the medians, their ratio, and the server process's peak memory over that of plain pictures before the first with
-InstantID; then how far the memory at rest grows over pictures of one face, and over pictures of different faces. Start the
+InstantID; then how far the memory at rest grows over pictures without a face, of one face, and of different faces. Start the
 WebUI anew before; it must run on this machine (Linux: its memory is read from /proc).
 
 --beside: another implementation in the same WebUI, timed by turns with InstantID and the plain picture. The file has its
@@ -108,11 +108,11 @@ def against(webui: Webui, photo: Image.Image, other: dict[str, Any], rounds: int
     }
 
 
-def growth(webui: Webui, photos: Sequence[Image.Image], name: str) -> dict[str, float]:
-    """MB at rest after the second picture, and how far it has grown after the last one, one picture for each photo."""
+def growth(webui: Webui, requests: Sequence[dict[str, Any]], name: str) -> dict[str, float]:
+    """MB at rest after the second picture, and how far it has grown after the last one. requests: their `alwayson_scripts`."""
     at_rest = []
-    for photo in photos:
-        webui.picture(of(photo))
+    for scripts in requests:
+        webui.picture(scripts)
         at_rest.append(webui.memory("VmRSS"))
     start = at_rest[WARM_UP - 1]
     return {f"{name}_rest_mb": start, f"{name}_growth_mb": at_rest[-1] - start, f"{name}_growth": at_rest[-1] / start - 1}
@@ -142,7 +142,9 @@ def main() -> None:
     webui, photo = Webui(args.url, args.size, args.steps), Image.open(args.photo).convert("RGB")
     turned = [photo.rotate(i, fillcolor=photo.getpixel((0, 0))) for i in range(FACES)]
     result = measure(webui, photo, args.rounds)
-    result |= growth(webui, [photo] * REPEATS, "same_face") | growth(webui, turned, "different_faces")
+    result |= growth(webui, [{}] * REPEATS, "without")
+    result |= growth(webui, [of(photo)] * REPEATS, "same_face")
+    result |= growth(webui, [of(one) for one in turned], "different_faces")
     if args.beside:
         other = json.loads(args.beside.read_text().replace('"PHOTO"', json.dumps(encoded(photo))))
         result |= against(webui, photo, other, args.rounds)

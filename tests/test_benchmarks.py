@@ -52,3 +52,14 @@ def test_the_command_writes_every_row(tmp_path: Path) -> None:
     assert all(row["exact"] or row["noise_error"] > 1e-4 for row in rows.values())
     assert all(row["ms"] > 0 and row["arithmetic_ratio"] >= 1 for row in rows.values())
     assert files["png"].read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_ways_to_keep_weights_are_compared(tmp_path: Path) -> None:
+    found = tmp_path / "found.json"
+    command = [sys.executable, "-m", "benchmarks.storage", "--device", "cpu", "--channels", "32", "--size", "64"]
+    subprocess.run([*command, "--dtype", "float32", "--json", str(found)], check=True, capture_output=True)
+    rows = {row["way"]: row for row in json.loads(found.read_text())["rows"]}
+    assert rows["layer by layer"]["residuals_differ_by"] == 0
+    assert 0 < rows["fp8"]["residuals_differ_by"] == rows["fp8, layer by layer"]["residuals_differ_by"] < 0.3
+    sizes = [rows[way]["on_device_mb"] for way in ("whole", "fp8", "layer by layer", "fp8, layer by layer")]
+    assert sizes == sorted(sizes, reverse=True)

@@ -29,7 +29,7 @@ STEP = Step(index=0, total=1)
 
 
 def test_1_the_unconditional_tokens_are_the_resampled_zero_vector_and_not_zero(guide: Guide, adapter: Adapter) -> None:
-    unconditional = guide().people[0].tokens[0]
+    unconditional = guide().people[0].face.tokens[0]
     assert unconditional.norm() > 1
     assert torch.allclose(unconditional, adapter.image_proj(torch.zeros(1, 512))[0], atol=1e-6)
 
@@ -41,10 +41,10 @@ def test_2_the_last_keys_of_the_file_reach_the_middle_block(
     unet = ldm_unet_like(diffusers_unet)  # type: ignore[arg-type]
     sites = cross_attention_sites(unet)
     middle = [site for site in sites if site.name.startswith("middle_block.1.")]
-    assert [site.number for site in middle] == sorted(adapter.widths)[-len(middle) :]
+    assert [site.number for site in middle] == sorted(map(int, adapter.ip_adapter))[-len(middle) :]
     seen: list[Tensor] = []
     layers = adapter.ip_adapter[str(middle[-1].number)]
-    expected = layers.to_k_ip(guide().people[0].tokens)
+    expected = layers.to_k_ip(guide().people[0].face.tokens)
     handle = layers.to_k_ip.register_forward_hook(lambda _, __, out: seen.append(out))
     with attach(unet, guide(), rows_of=lambda _: (False, True), step=lambda: STEP):
         call(unet)
@@ -95,7 +95,7 @@ def test_5_another_controlnet_beside_instantid_gets_the_text(weights_folder: Pat
         found = pipeline(
             image=canny, controlnet_conditioning_scale=0.6, generator=torch.Generator().manual_seed(1), **given
         ).images
-    assert {tuple(context.shape) for context in contexts} == {(2, 77, guidance.people[0].tokens.shape[-1])}
+    assert {tuple(context.shape) for context in contexts} == {(2, 77, guidance.people[0].face.tokens.shape[-1])}
 
     reference = Reference(weights_folder, torch.from_numpy(placed.embedding), 0.8, cfg=True)
     face: FaceTokenControlNet = reference.pipeline.controlnet

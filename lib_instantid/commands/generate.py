@@ -182,4 +182,4 @@ def open_host(args: argparse.Namespace) -> EmbeddedHost:
     identitynet = load_identitynet(args.identitynet or args.models_dir / "ControlNetModel")
     analyser = analyser_of(args)
     pipeline = load_pipeline(args.checkpoint, dtype, args.checkpoint_config).to(device)
-    return EmbeddedHost(pipeline, adapter.to(device), identitynet.to(device, dtype), analyser, args.identities)
+    return EmbeddedHost(pipeline, adapter, identitynet.to(device, dtype), analyser, args.identities)

@@ -58,9 +58,10 @@ def hook_attention(sites: tuple[Site, ...], sampling: SamplingPass, undo: ExitSt
 
 
 def fitting_sites(unet: nn.Module, guidance: Guidance) -> tuple[Site, ...]:
-    """The UNet's sites. Raises UnsupportedModel unless it is a UNet, and both networks fit it."""
+    """The UNet's sites. Raises UnsupportedModel unless it is a UNet, and the faces' tokens and IdentityNet fit it."""
     family, sites = family_of(unet), cross_attention_sites(unet)
-    guidance.adapter.check_fits(sites, unet)
+    for person in guidance.people:
+        person.face.check_fit(sites, unet)
     _check_identitynet(guidance.identitynet, unet, family)
     return sites
 

@@ -14,7 +14,7 @@ from lib_instantid.face.keypoints import black_map, draw_keypoints
 from lib_instantid.guidance.regions import box_region, grown_box, nearest_person
 from lib_instantid.guidance.schedule import Window
 from lib_instantid.guidance.settings import ControlMode, IdentityNetPeople, IdentityNetRows, Person, Settings
-from lib_instantid.nets.adapter import Adapter
+from lib_instantid.nets.adapter import FaceTokenMaker, FaceTokens
 from lib_instantid.nets.identitynet import IdentityNet
 from lib_instantid.units import EMBEDDING_SIZE, LATENT_FACTOR
 
@@ -35,11 +35,9 @@ class PlacedPerson:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PersonGuidance:
-    """tokens: (2, T, context size), row 0 unconditional, row 1 conditional. keypoint_map: (1, 3, H, W) RGB in [0, 1].
-    region: (H, W) mask in output pixels, None for everywhere.
-    """
+    """keypoint_map: (1, 3, H, W) RGB in [0, 1]. region: (H, W) mask in output pixels, None for everywhere."""
 
-    tokens: Tensor
+    face: FaceTokens
     keypoint_map: Tensor
     region: Tensor | None
     adapter_strength: float
@@ -54,10 +52,9 @@ class PersonGuidance:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Guidance:
-    """Everything that one sampling pass needs. The networks stay the caller's: on which device, and for how long."""
+    """Everything that one sampling pass needs. IdentityNet stays the caller's: on which device, and for how long."""
 
     people: tuple[PersonGuidance, ...]
-    adapter: Adapter
     identitynet: IdentityNet
     adapter_window: Window
     identitynet_window: Window
@@ -72,7 +69,7 @@ def make_guidance(
     settings: Settings,
     placed: Sequence[PlacedPerson],
     size: tuple[int, int],
-    adapter: Adapter,
+    adapter: FaceTokenMaker,
     identitynet: IdentityNet,
 ) -> Guidance:
     """Guidance for a picture of `size` (width, height) in pixels; `placed` in the order of `settings.people`.
@@ -84,7 +81,7 @@ def make_guidance(
         raise SettingsError(f"width, height: found {width}×{height}, expected multiples of {LATENT_FACTOR}.")
     people = [
         PersonGuidance(
-            tokens=_tokens(adapter, one.embedding, settings.negative_noise),
+            face=_face_tokens(adapter, one.embedding, settings.negative_noise),
             keypoint_map=_hint(one.keypoints, width, height),
             region=region,
             adapter_strength=float(person.adapter_strength),
@@ -94,7 +91,6 @@ def make_guidance(
     ]
     return Guidance(
         people=tuple(people),
-        adapter=adapter,
         identitynet=identitynet,
         adapter_window=Window(start=settings.adapter_start, end=settings.adapter_end),
         identitynet_window=Window(start=settings.identitynet_start, end=settings.identitynet_end),
@@ -106,9 +102,9 @@ def make_guidance(
     )
 
 
-def _tokens(adapter: Adapter, embedding: np.ndarray, negative_noise: float) -> Tensor:
+def _face_tokens(adapter: FaceTokenMaker, embedding: np.ndarray, negative_noise: float) -> FaceTokens:
     conditional = torch.from_numpy(np.asarray(embedding, dtype=np.float32).copy())
-    return adapter.tokens(conditional, unconditional_embedding(negative_noise))
+    return adapter.face_tokens(conditional, unconditional_embedding(negative_noise))
 
 
 def unconditional_embedding(noise: float) -> Tensor:

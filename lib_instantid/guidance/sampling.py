@@ -40,7 +40,6 @@ class SamplingPass:
         self._step = step
         self._hints: dict[Group, Tensor] = {}
         self._net_contexts: dict[tuple[Group, Rows], tuple[KeyValue, ...]] = {}
-        self._site_contexts: dict[int, tuple[KeyValue, ...]] = {}
         self._row_contexts: dict[tuple[int, int, Rows, torch.dtype], KeyValue] = {}
         self._masks: dict[tuple[object, ...], Tensor] = {}
         self._reuse = Reuse(guidance.identitynet_every)
@@ -81,13 +80,9 @@ class SamplingPass:
 
     def _context(self, person: int, site_index: int, like: Tensor) -> KeyValue:
         """The person's keys and values at a site, one for each row of the call."""
-        if person not in self._site_contexts:
-            tokens = self._guidance.people[person].tokens
-            device = next(self._guidance.adapter.ip_adapter.parameters()).device
-            self._site_contexts[person] = self._guidance.adapter.keys_values(tokens.to(device, like.dtype), self._sites)
         key = (person, site_index, self._rows, like.dtype)
         if key not in self._row_contexts:
-            both = self._site_contexts[person][site_index]
+            both = self._guidance.people[person].face.keys_values[self._sites[site_index].number]
             index = list(map(int, self._rows))
             self._row_contexts[key] = KeyValue(both.key[index].to(like), both.value[index].to(like))
         return self._row_contexts[key]
@@ -136,7 +131,7 @@ class SamplingPass:
     def _net_context(self, group: Group, rows: Rows) -> tuple[KeyValue, ...]:
         """IdentityNet's keys and values for these people. Of several, each cell attends to those whose region holds it."""
         people = [self._guidance.people[i] for i in group]
-        tokens = torch.cat([person.tokens[list(map(int, rows))] for person in people], dim=1)
+        tokens = torch.cat([person.face.tokens[list(map(int, rows))] for person in people], dim=1)
         context = self._guidance.identitynet.prepare_context(tokens)
         if len(people) == 1:
             return context
@@ -146,7 +141,7 @@ class SamplingPass:
         key = (group, "allowed", cells, self._latent_size)
         if key not in self._masks:
             people = [self._guidance.people[i] for i in group]
-            tokens = [person.tokens.shape[1] for person in people]
+            tokens = [person.face.tokens.shape[1] for person in people]
             mask = attention_mask([person.region for person in people], tokens, *self._latent_size, cells)
             self._masks[key] = mask.to(self._hints[group].device)
         return self._masks[key]

@@ -87,9 +87,9 @@ class A1111Host:
 
     def callbacks(self) -> dict[str, Callable[[Any], None]]:
         own = {
-            "on_cfg_denoiser": self._on_cfg_denoiser,
-            "on_cfg_denoised": self._on_cfg_denoised,
-            "on_cfg_after_cfg": self._on_cfg_after_cfg,
+            "cfg_denoiser": self._on_cfg_denoiser,
+            "cfg_denoised": self._on_cfg_denoised,
+            "cfg_after_cfg": self._on_cfg_after_cfg,
         }
         return {name: loudly(callback, self.refuse) for name, callback in own.items()}
 

@@ -143,7 +143,7 @@ class ForgeHost:
         memory_management.soft_empty_cache()
 
     def callbacks(self) -> dict[str, Callable[[Any], None]]:
-        return {"on_cfg_denoiser": loudly(self._on_cfg_denoiser, self.refuse)}
+        return {"cfg_denoiser": loudly(self._on_cfg_denoiser, self.refuse)}
 
     def _on_cfg_denoiser(self, params: Any) -> None:
         if self._guidance is None:

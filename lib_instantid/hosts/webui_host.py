@@ -51,7 +51,7 @@ class WebuiHost(Protocol):
         ...
 
     def callbacks(self) -> dict[str, Callable[[Any], None]]:
-        """What the WebUI's script_callbacks are to call, by the names of their registering functions."""
+        """What the WebUI is to call, by the names of its script_callbacks' events."""
         ...
 
 

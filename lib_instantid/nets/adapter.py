@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +16,38 @@ from lib_instantid.nets.kinds import Kind, expect
 from lib_instantid.nets.resampler import Linear, Resampler
 from lib_instantid.nets.sites import Site, describe_unet
 from lib_instantid.nets.weights import Weights, load_strictly, read_weights, sub_weights
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FaceTokens:
+    """What the networks get of a face: row 0 unconditional, row 1 conditional.
+
+    tokens: (2, T, context size). keys_values: by the number of the cross-attention site, (2, T, width of the site) each. In
+    float32 or wider, on the adapter's device.
+    """
+
+    tokens: Tensor
+    keys_values: Mapping[int, KeyValue]
+
+    def check_fit(self, sites: tuple[Site, ...], unet: nn.Module) -> None:
+        """Raise UnsupportedModel unless every site of this UNet has its keys and values, and none are left over."""
+        widths = {number: pair.key.shape[-1] for number, pair in self.keys_values.items()}
+        if {site.number: site.width for site in sites} != widths:
+            raise UnsupportedModel(
+                f"This checkpoint's UNet is {describe_unet(unet, sites)}; the InstantID adapter is for an SDXL UNet with "
+                f"{len(widths)} cross-attentions. Choose an SDXL checkpoint, or turn InstantID off."
+            )
+
+
+class FaceTokenMaker(Protocol):
+    """An adapter, or what remembers its work."""
+
+    def face_tokens(self, embedding: Tensor, unconditional: Tensor) -> FaceTokens:
+        """Of two (512,) raw embeddings, float32.
+
+        The reference's unconditional embedding is the zero vector; it passes the resampler too and its tokens are not zero.
+        """
+        ...
 
 
 class SiteLayers(nn.Module):
@@ -41,35 +76,12 @@ class Adapter(nn.Module):
         }
         self.ip_adapter = nn.ModuleDict({str(n): SiteLayers(keys[n].shape[1], keys[n].shape[0]) for n in sorted(keys)})
 
-    @property
-    def widths(self) -> dict[int, int]:
-        """Width of the key and value layers by site number."""
-        return {int(number): layers.to_k_ip.out_features for number, layers in self.ip_adapter.items()}  # type: ignore
-
     @torch.no_grad()
-    def tokens(self, embedding: Tensor, unconditional: Tensor) -> Tensor:
-        """Two (512,) raw embeddings → (2, tokens, context size): row 0 unconditional, row 1 conditional.
-
-        The reference's unconditional embedding is the zero vector; it passes the resampler too and its tokens are not zero.
-        """
+    def face_tokens(self, embedding: Tensor, unconditional: Tensor) -> FaceTokens:
+        """See `FaceTokenMaker`."""
         tokens: Tensor = self.image_proj(torch.stack([unconditional, embedding]))
-        return tokens
-
-    @torch.no_grad()
-    def keys_values(self, tokens: Tensor, sites: tuple[Site, ...]) -> tuple[KeyValue, ...]:
-        """tokens (rows, tokens, context size) → keys and values for each site, in the order of `sites`, in the tokens'
-        dtype."""
-        layers = [self.ip_adapter[str(site.number)] for site in sites]
-        return tuple(KeyValue(pair.to_k_ip(tokens), pair.to_v_ip(tokens)) for pair in layers)  # type: ignore[operator]
-
-    def check_fits(self, sites: tuple[Site, ...], unet: nn.Module) -> None:
-        """Raise UnsupportedModel unless every site of this UNet has its pair of layers and no pair is left over."""
-        widths = self.widths
-        if {site.number: site.width for site in sites} != widths:
-            raise UnsupportedModel(
-                f"This checkpoint's UNet is {describe_unet(unet, sites)}; the InstantID adapter is for an SDXL UNet with "
-                f"{len(widths)} cross-attentions. Choose an SDXL checkpoint, or turn InstantID off."
-            )
+        pairs = {number: KeyValue(pair.to_k_ip(tokens), pair.to_v_ip(tokens)) for number, pair in self.ip_adapter.items()}  # type: ignore
+        return FaceTokens(tokens=tokens, keys_values={int(number): pair for number, pair in pairs.items()})
 
 
 def load_adapter(path: Path) -> Adapter:

@@ -12,15 +12,16 @@ from pathlib import Path
 
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor
 
 from lib_instantid.errors import MissingModelFile
 from lib_instantid.face.analyser import Analyser, open_analyser
 from lib_instantid.face.faces import Face, Picture
 from lib_instantid.guidance.guidance import Guidance
 from lib_instantid.hosts.model_files import FoundModel, ReleasedFile, Role, find_models, missing
-from lib_instantid.nets.adapter import Adapter, load_adapter
+from lib_instantid.nets.adapter import Adapter, FaceTokenMaker, FaceTokens, load_adapter
 from lib_instantid.nets.identitynet import IdentityNet, load_identitynet
+from lib_instantid.nets.storage import Storage, store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ class Keep(Enum):
 class Engine:
     """Owns what is loaded. Nothing is read before the first use.
 
-    folders, keep and faces are asked when they matter, since a person may change them while the WebUI runs.
+    folders, keep, faces and storage are asked when they matter, since a person may change them while the WebUI runs.
     """
 
     def __init__(
@@ -70,26 +71,32 @@ class Engine:
         folders: Callable[[], Sequence[Path]],
         keep: Callable[[], Keep],
         faces: Callable[[], FaceOptions] = FaceOptions,
+        storage: Callable[[], Storage] = Storage,
     ) -> None:
         self._folders = folders
         self._keep = keep
         self._faces = faces
+        self._storage = storage
         self._files: Files | None = None
-        self._adapter: Adapter | None = None
+        self._adapter = RememberingAdapter(lambda: load_adapter(self._found().adapter))
         self._identitynet: IdentityNet | None = None
+        self._stored = Storage()
         self._analyser: RememberingAnalyser | None = None
-        self._placed: tuple[nn.Module, ...] = ()
+        self._placed: IdentityNet | None = None
 
     @property
-    def adapter(self) -> Adapter:
-        if self._adapter is None:
-            self._adapter = load_adapter(self._found().adapter)
+    def adapter(self) -> FaceTokenMaker:
+        self._found()
         return self._adapter
 
     @property
     def identitynet(self) -> IdentityNet:
-        if self._identitynet is None:
-            self._identitynet = load_identitynet(self._found().identitynet)
+        wanted = self._storage()
+        if self._identitynet is None or self._stored != wanted:
+            self._identitynet = None
+            net = load_identitynet(self._found().identitynet)
+            store(net, wanted)
+            self._identitynet, self._stored = net, wanted
         return self._identitynet
 
     @property
@@ -106,17 +113,14 @@ class Engine:
         return found if isinstance(found, Missing) else None
 
     def place(self, guidance: Guidance, device: torch.device, dtype: torch.dtype) -> None:
-        """Bring a guidance's networks to where sampling will need them."""
-        guidance.adapter.to(device)
-        guidance.identitynet.to(device, dtype)
-        self._placed = (guidance.adapter, guidance.identitynet)
+        """Bring a guidance's IdentityNet to where sampling will need it."""
+        self._placed = guidance.identitynet.to(device, dtype)
 
     def rest(self) -> None:
         """A pass is over: free the GPU, unless the person wants the networks to stay there."""
-        if self._keep() is not Keep.GPU:
-            for net in self._placed:
-                net.to("cpu")
-        self._placed = ()
+        if self._placed is not None and self._keep() is not Keep.GPU:
+            self._placed.to("cpu")
+        self._placed = None
 
     def release(self) -> bool:
         """A generation is over: forget what is loaded, if the person wants that. Returns whether it did."""
@@ -127,7 +131,8 @@ class Engine:
 
     def forget(self) -> None:
         """What is needed again will be read again."""
-        self._adapter = self._identitynet = self._analyser = None
+        self._adapter.forget()
+        self._identitynet = self._analyser = None
 
     def _found(self) -> Files:
         found = self._look()
@@ -162,6 +167,29 @@ def choose_files(found: Sequence[FoundModel], folders: Sequence[Path]) -> Files 
         "into one of these folders; any file name will do."
     )
     return Missing(text=text, files=missing(found))
+
+
+class RememberingAdapter:
+    """Remembers the tokens of the last faces, as many as a picture may have; a face takes 20 MB. The adapter's file, mapped
+    into memory, is open only while a new face's tokens are made, and none of it is ever on the GPU."""
+
+    FACES = 4
+
+    def __init__(self, load: Callable[[], Adapter]) -> None:
+        self._load = load
+        self._faces: OrderedDict[bytes, FaceTokens] = OrderedDict()
+
+    def face_tokens(self, embedding: Tensor, unconditional: Tensor) -> FaceTokens:
+        key = torch.stack([embedding, unconditional]).numpy().tobytes()
+        if key not in self._faces:
+            self._faces[key] = self._load().face_tokens(embedding, unconditional)
+        self._faces.move_to_end(key)
+        while len(self._faces) > self.FACES:
+            self._faces.popitem(last=False)
+        return self._faces[key]
+
+    def forget(self) -> None:
+        self._faces.clear()
 
 
 class RememberingAnalyser:

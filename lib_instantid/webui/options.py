@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from modules import paths, script_callbacks, shared
+from modules import paths, shared
 
 from lib_instantid.face.analyser import BACKENDS
 from lib_instantid.face.sessions import PROVIDERS
+from lib_instantid.nets.storage import Storage
 from lib_instantid.webui.engine import FaceOptions, Keep
 from lib_instantid.webui.fields import PRESETS
 from lib_instantid.webui.panel import Beginning
@@ -42,6 +43,20 @@ KEEP = Option(
     component=gr.Radio,
     arguments=(("choices", [kept.value for kept in Keep]),),
     info="not at all: read from disk each time, about 4 GB less memory in between",
+)
+FP8 = Option(
+    key="instantid_fp8",
+    default=Storage().fp8,
+    label="Keep IdentityNet's weights in fp8",
+    component=gr.Checkbox,
+    info="half the memory of fp16, for slightly different pictures",
+)
+STREAMED = Option(
+    key="instantid_streamed",
+    default=Storage().streamed,
+    label="Bring IdentityNet to the GPU layer by layer",
+    component=gr.Checkbox,
+    info="takes about 0.2 GB there instead of 2.5, for time",
 )
 FOLDER = Option(key="instantid_models_folder", default="", label="A further folder with InstantID's model files")
 IDENTITIES = Option(
@@ -102,16 +117,15 @@ THUMBNAILS = Option(
     component=gr.Checkbox,
     info="unless it is unticked when saving; after the page is loaded again",
 )
-OPTIONS = (KEEP, FOLDER, IDENTITIES, BACKEND, PROVIDER, REMEMBERED, PATHS, MAPS, PRESET, THUMBNAILS)
-
-
-def add_options() -> None:
-    """To be called while scripts are loaded."""
-    script_callbacks.on_ui_settings(_add)
+OPTIONS = (KEEP, FP8, STREAMED, FOLDER, IDENTITIES, BACKEND, PROVIDER, REMEMBERED, PATHS, MAPS, PRESET, THUMBNAILS)
 
 
 def keep() -> Keep:
     return Keep(KEEP.value)
+
+
+def storage() -> Storage:
+    return Storage(fp8=bool(FP8.value), streamed=bool(STREAMED.value))
 
 
 def face_options() -> FaceOptions:
@@ -142,7 +156,8 @@ def maps_wanted() -> bool:
     return bool(MAPS.value)
 
 
-def _add() -> None:
+def add_options() -> None:
+    """To be called when the WebUI makes its settings page."""
     for option in OPTIONS:
         info = shared.OptionInfo(option.default, option.label, option.component, dict(option.arguments), section=SECTION)
         shared.opts.add_option(option.key, info.info(option.info) if option.info else info)

@@ -23,6 +23,7 @@ from lib_instantid.webui.options import (
     keep,
     maps_wanted,
     models_folder,
+    storage,
 )
 from lib_instantid.webui.panel import PanelParts
 from lib_instantid.webui.panel_service import PanelService
@@ -37,9 +38,9 @@ UNLOAD_BUTTON = "sett_unload_sd_model"
 
 def register() -> tuple[Extension, PanelService]:
     """A new extension with its callbacks, and what answers its panels; what an earlier one left is taken down by
-    `on_script_unloaded`."""
+    the WebUI's callback for that."""
     host = _host()
-    engine = Engine(lambda: _folders(host), keep, face_options)
+    engine = Engine(lambda: _folders(host), keep, face_options, storage)
     extension = Extension(host, engine, identities_folder, allowed_folders, maps_wanted)
     services = Services(
         analyser=lambda: engine.analyser,
@@ -47,15 +48,21 @@ def register() -> tuple[Extension, PanelService]:
         identities=identities_folder,
         allowed=allowed_folders,
     )
-    for name, callback in host.callbacks().items():
-        getattr(script_callbacks, name)(callback)
-    script_callbacks.on_script_unloaded(extension.stop)
-    script_callbacks.on_app_started(lambda _, app: add_routes(app, services, queue_lock))
-    script_callbacks.on_after_component(_also_unloading(extension))
-    add_options()
+    for event, callback in host.callbacks().items():
+        _listen(event, callback)
+    _listen("script_unloaded", extension.stop)
+    _listen("app_started", lambda _, app: add_routes(app, services, queue_lock))
+    _listen("after_component", _also_unloading(extension))
+    _listen("ui_settings", add_options)
     _add_axes(extension)
     downloads = Path(paths.models_path) / "instantid"
     return extension, PanelService(surroundings_of(host, engine, identities_folder, downloads))
+
+
+def _listen(event: str, callback: Callable[..., None]) -> None:
+    """Register a callback as the WebUI's `on_…` functions do, which take a tenth of a second each to find out who calls."""
+    callbacks = script_callbacks.callback_map[f"callbacks_{event}"]
+    script_callbacks.add_callback(callbacks, callback, category=event, filename=__file__)
 
 
 def paste_fields(panel: PanelParts) -> list[tuple[Any, Callable[[dict[str, Any]], Any]]]:

@@ -133,7 +133,7 @@ def test_one_run_for_two_people_is_a_controlnet_whose_cells_attend_to_their_own_
         down, middle = reference(
             x,
             torch.full((2,), 601.0),
-            torch.cat([first.tokens, second.tokens], dim=1),
+            torch.cat([first.face.tokens, second.face.tokens], dim=1),
             torch.maximum(first.keypoint_map, second.keypoint_map).expand(2, -1, -1, -1),
             added_cond_kwargs={"text_embeds": text, "time_ids": ids},
             return_dict=False,

@@ -42,7 +42,7 @@ def with_residuals(
     for person, mask in zip(people, masks, strict=True):
         hint = person.keypoint_map.expand(2, -1, -1, -1)
         down, middle = controlnet(
-            x, t, person.tokens, hint, person.identitynet_strength, added_cond_kwargs=added, return_dict=False
+            x, t, person.face.tokens, hint, person.identitynet_strength, added_cond_kwargs=added, return_dict=False
         )
         own = [
             r if mask is None else r * F.interpolate(mask[None, None], r.shape[2:], mode="bilinear") for r in (*down, middle)
@@ -174,7 +174,7 @@ def test_negative_noise_leaves_the_global_generator_and_the_conditional_row_alon
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    noisy, plain = guide(negative_noise=0.5).people[0].tokens, guide().people[0].tokens
+    noisy, plain = guide(negative_noise=0.5).people[0].face.tokens, guide().people[0].face.tokens
     assert torch.equal(torch.rand(1), expected)
     assert torch.allclose(noisy[1], plain[1], atol=1e-5)
     assert relative_error(noisy[0], plain[0]) > 1e-3

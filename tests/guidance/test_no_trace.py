@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from lib_instantid.guidance import sampling
 from lib_instantid.guidance.attachment import Attachment, attach
 from lib_instantid.guidance.guidance import Guidance
 from lib_instantid.guidance.schedule import Step
@@ -144,7 +145,7 @@ def test_an_error_in_the_host_leaves_no_trace_and_the_next_run_is_right(
 
 
 @pytest.mark.usefixtures("untouched")
-@pytest.mark.parametrize("where", ["rows_of", "step", "identitynet", "keys and values"])
+@pytest.mark.parametrize("where", ["rows_of", "step", "identitynet", "attention"])
 def test_an_error_in_guidance_is_not_swallowed_and_leaves_no_trace(
     unet: nn.Module, call: Call, guide: Guide, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,8 +157,8 @@ def test_an_error_in_guidance_is_not_swallowed_and_leaves_no_trace(
     step = fail if where == "step" else lambda: Step(index=0, total=1)
     if where == "identitynet":
         monkeypatch.setattr(guidance.identitynet, "forward", fail)
-    if where == "keys and values":
-        monkeypatch.setattr(guidance.adapter, "keys_values", fail, raising=True)
+    if where == "attention":
+        monkeypatch.setattr(sampling, "attend", fail)
     with pytest.raises(Injected), attach(unet, guidance, rows_of=rows_of, step=step):  # type: ignore[arg-type]
         call(unet)
 
@@ -169,5 +170,5 @@ def test_own_modules_are_never_registered_in_the_unet(unet: nn.Module, call: Cal
     with attached(unet, guidance):
         call(unet)
         assert set(unet.state_dict()) == before
-        own = {id(m) for net in (guidance.adapter, guidance.identitynet) for m in net.modules()}
+        own = {id(m) for m in guidance.identitynet.modules()}
         assert not own & {id(module) for module in unet.modules()}

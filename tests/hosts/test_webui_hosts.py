@@ -233,9 +233,9 @@ def test_on_a1111_guidance_is_rescaled_in_the_samplers_own_space(
         world.attach(guide(cfg_rescale=0.7))
         world.webui.step(rows, [0], [1])
         predicted, guided = torch.randn(2, 4, 12, 16), torch.randn(1, 4, 12, 16) * 4
-        world.webui.callbacks["on_cfg_denoised"](type("P", (), {"x": predicted})())
+        world.webui.callbacks["cfg_denoised"](type("P", (), {"x": predicted})())
         after = type("P", (), {"x": guided})()
-        world.webui.callbacks["on_cfg_after_cfg"](after)
+        world.webui.callbacks["cfg_after_cfg"](after)
         if steps is TimestepSteps:
             expected = rescaled_noise(guided, predicted[:1], 0.7)
         else:
@@ -248,11 +248,11 @@ def test_an_error_in_a_callback_stops_the_generation(world: World, guide: Guide,
     """The WebUI swallows it where it happens."""
     world.attach(guide())
     world.webui.step(rows, [0], [1])
-    world.webui.callbacks["on_cfg_denoiser"](object())
-    callback, world.webui.callbacks["on_cfg_denoiser"] = world.webui.callbacks["on_cfg_denoiser"], lambda _: None
+    world.webui.callbacks["cfg_denoiser"](object())
+    callback, world.webui.callbacks["cfg_denoiser"] = world.webui.callbacks["cfg_denoiser"], lambda _: None
     with pytest.raises(AttributeError):
         world.webui.step(rows, [0], [1])
-    world.webui.callbacks["on_cfg_denoiser"] = callback
+    world.webui.callbacks["cfg_denoiser"] = callback
     world.host.detach()
 
 

@@ -95,7 +95,7 @@ class A1111:
         params = SimpleNamespace(
             x=rows.latents[order], sigma=torch.full((len(order),), rows.sigma), text_cond=text, denoiser=self.denoiser
         )
-        self.callbacks["on_cfg_denoiser"](params)
+        self.callbacks["cfg_denoiser"](params)
         calls = {
             "joined": [order],
             "separate": [[row] for row in order],
@@ -228,7 +228,7 @@ class Forge:
         """As `A1111.step`; a batch is cut into chunks of one row here."""
         if self.denoiser.step == 0:
             self.prepare(self.patcher, rows.latents)
-        self.callbacks["on_cfg_denoiser"](SimpleNamespace(x=rows.latents[cond], denoiser=self.denoiser))
+        self.callbacks["cfg_denoiser"](SimpleNamespace(x=rows.latents[cond], denoiser=self.denoiser))
         calls = {
             "joined": [[*uncond, *cond]],
             "separate": [[row] for row in (*cond, *uncond)],

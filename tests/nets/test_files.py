@@ -28,32 +28,31 @@ def flat(nested: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
     return {f"{part}.{name}": tensor for part, tensors in nested.items() for name, tensor in tensors.items()}
 
 
-def keys_values(adapter: Adapter, unet: torch.nn.Module) -> list[Tensor]:
-    tokens = adapter.tokens(EMBEDDING, torch.zeros(512))
-    return [t for pair in adapter.keys_values(tokens, cross_attention_sites(unet)) for t in (pair.key, pair.value)]
+def keys_values(adapter: Adapter) -> list[Tensor]:
+    face = adapter.face_tokens(EMBEDDING, torch.zeros(512))
+    return [t for _, pair in sorted(face.keys_values.items()) for t in (pair.key, pair.value)]
 
 
-def test_every_layout_of_the_file_gives_the_same_adapter(
-    nested: dict, flat: dict, tmp_path: Path, diffusers_unet: torch.nn.Module
-) -> None:
+def test_every_layout_of_the_file_gives_the_same_adapter(nested: dict, flat: dict, tmp_path: Path) -> None:
     torch.save(nested, tmp_path / "whatever.dat")
     torch.save(flat, tmp_path / "flat.pth")
     torch.save(nested, tmp_path / "legacy.bin", _use_new_zipfile_serialization=False)
     save_file(dict(sorted(flat.items())), tmp_path / "sorted.safetensors")
     save_file(dict(reversed(flat.items())), tmp_path / "no_suffix")
-    expected = keys_values(load_adapter(tmp_path / "whatever.dat"), diffusers_unet)
+    expected = keys_values(load_adapter(tmp_path / "whatever.dat"))
     for name in ("flat.pth", "legacy.bin", "sorted.safetensors", "no_suffix"):
-        found = keys_values(load_adapter(tmp_path / name), diffusers_unet)
+        found = keys_values(load_adapter(tmp_path / name))
         assert all(map(torch.equal, found, expected)), name
 
 
 def test_each_site_gets_the_layers_of_its_own_number(adapter: Adapter, flat: dict, diffusers_unet: torch.nn.Module) -> None:
     """Numbers of two digits too: sorted as text, 11 comes before 3."""
-    tokens = adapter.tokens(EMBEDDING, torch.zeros(512))
+    face = adapter.face_tokens(EMBEDDING, torch.zeros(512))
     sites = cross_attention_sites(diffusers_unet)
-    for site, pair in zip(sites, adapter.keys_values(tokens, sites), strict=True):
-        assert torch.allclose(pair.key, tokens @ flat[f"ip_adapter.{site.number}.to_k_ip.weight"].T, atol=1e-5)
-        assert torch.allclose(pair.value, tokens @ flat[f"ip_adapter.{site.number}.to_v_ip.weight"].T, atol=1e-5)
+    assert {site.number for site in sites} == set(face.keys_values)
+    for number, pair in face.keys_values.items():
+        assert torch.allclose(pair.key, face.tokens @ flat[f"ip_adapter.{number}.to_k_ip.weight"].T, atol=1e-5)
+        assert torch.allclose(pair.value, face.tokens @ flat[f"ip_adapter.{number}.to_v_ip.weight"].T, atol=1e-5)
 
 
 class Payload:
@@ -91,4 +90,4 @@ def test_a_half_precision_file_keeps_its_layers_and_computes_its_tokens_in_float
     save_file({name: tensor.half() for name, tensor in flat.items()}, tmp_path / "half.safetensors")
     adapter = load_adapter(tmp_path / "half.safetensors")
     assert {p.dtype for p in adapter.ip_adapter.parameters()} == {torch.float16}
-    assert adapter.tokens(EMBEDDING, torch.zeros(512)).dtype == torch.float32
+    assert adapter.face_tokens(EMBEDDING, torch.zeros(512)).tokens.dtype == torch.float32

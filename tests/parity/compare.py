@@ -61,7 +61,7 @@ def _compare(fixture: Fixture, adapter: Adapter, net: IdentityNet) -> Iterator[R
     drawn = draw_keypoints(fixture.io["keypoints"].numpy(), *fixture.size)
     yield Row("keypoint_map (pixels that differ)", float(np.any(drawn != expected_map, axis=-1).sum()))
     guidance = guidance_for(fixture, adapter, net)
-    yield Row("tokens", relative_error(guidance.people[0].tokens, fixture.io["tokens"]))
+    yield Row("tokens", relative_error(guidance.people[0].face.tokens, fixture.io["tokens"]))
     yield from _compare_residuals(fixture, guidance)
     for family, unet, call in unets(fixture):
         yield Row(f"noise_plain, {family}", relative_error(call(), fixture.io["noise_plain"]))
@@ -106,7 +106,7 @@ def guidance_for(
 def _compare_residuals(fixture: Fixture, guidance: Guidance) -> Iterator[Row]:
     io, net, person = fixture.io, guidance.identitynet, guidance.people[0]
     vector = ldm_vector(fixture.unet, io["text_embeds"], io["time_ids"])
-    hint, context = net.prepare_hint(person.keypoint_map), net.prepare_context(person.tokens)
+    hint, context = net.prepare_hint(person.keypoint_map), net.prepare_context(person.face.tokens)
     residuals = net(io["latents"], io["timestep"], vector, hint, context)
     for i, residual in enumerate(residuals.down):
         name = f"residual_down_{i}"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import weakref
+from itertools import chain
 from pathlib import Path
 
 import pytest
+import torch
 
 from lib_instantid.errors import SettingsError
-from lib_instantid.webui.engine import Engine, FaceOptions, Keep, RememberingAnalyser
+from lib_instantid.nets.adapter import Adapter, load_adapter
+from lib_instantid.nets.storage import Storage
+from lib_instantid.webui.engine import Engine, FaceOptions, Keep, RememberingAdapter, RememberingAnalyser
 from tests.face.scenes import squares
 
 
@@ -41,3 +46,44 @@ def test_as_many_pictures_are_remembered_as_wished(weights_folder: Path, remembe
         found = [analyser.faces(picture) for picture in pictures]
     assert [len(faces) for faces in found] == [1, 1]
     assert len(seen) == looks
+
+
+def test_the_tokens_of_a_picture_s_faces_are_remembered_and_the_file_is_closed(weights_folder: Path) -> None:
+    adapters: list[weakref.ref[Adapter]] = []
+
+    def load() -> Adapter:
+        adapter = load_adapter(weights_folder / "ip-adapter.bin")
+        adapters.append(weakref.ref(adapter))
+        return adapter
+
+    right = load_adapter(weights_folder / "ip-adapter.bin")
+    remembering = RememberingAdapter(load)
+    faces = torch.randn(RememberingAdapter.FACES + 1, 512, generator=torch.Generator().manual_seed(0))
+    for _ in range(2):
+        for face in faces[1:]:
+            found, expected = (one.face_tokens(face, torch.zeros(512)) for one in (remembering, right))
+            assert torch.equal(found.tokens, expected.tokens)
+            assert all(torch.equal(found.keys_values[i].key, pair.key) for i, pair in expected.keys_values.items())
+    assert len(adapters) == RememberingAdapter.FACES
+    remembering.face_tokens(faces[0], torch.zeros(512))
+    remembering.face_tokens(faces[-1], torch.zeros(512))
+    assert len(adapters) == RememberingAdapter.FACES + 1
+    remembering.face_tokens(faces[-1], torch.ones(512))  # another unconditional embedding
+    remembering.face_tokens(faces[1], torch.zeros(512))  # the oldest
+    assert len(adapters) == RememberingAdapter.FACES + 3
+    remembering.forget()
+    remembering.face_tokens(faces[1], torch.zeros(512))
+    assert len(adapters) == RememberingAdapter.FACES + 4
+    assert not any(adapter() for adapter in adapters)
+
+
+def test_another_storage_loads_identitynet_anew(weights_folder: Path) -> None:
+    options = [Storage()]
+    engine = Engine(lambda: [weights_folder], lambda: Keep.CPU, storage=lambda: options[0])
+    whole = engine.identitynet
+    assert engine.identitynet is whole
+    options[0] = Storage(fp8=True)
+    in_fp8 = engine.identitynet
+    assert engine.identitynet is in_fp8
+    sizes = [sum(t.nbytes for t in chain(net.parameters(), net.buffers())) for net in (whole, in_fp8)]
+    assert sizes[1] < sizes[0]

@@ -18,6 +18,7 @@ from lib_instantid.errors import MissingModelFile
 from lib_instantid.guidance.attachment import Attachment, attach
 from lib_instantid.guidance.guidance import Guidance
 from lib_instantid.guidance.schedule import Step
+from lib_instantid.webui import engine as engine_module
 from lib_instantid.webui.engine import Engine, Keep, RememberingAnalyser
 from lib_instantid.webui.generation import InstantID
 from lib_instantid.webui.script import NOTES, Extension
@@ -223,19 +224,24 @@ def test_a_photo_is_analysed_once(extension: Extension, call: Call) -> None:
 
 
 @pytest.mark.parametrize("keep", Keep)
-def test_networks_are_loaded_once_or_not_kept_as_the_person_wants(host: Host, folder: Path, call: Call, keep: Keep) -> None:
+def test_networks_are_loaded_once_or_not_kept_as_the_person_wants(
+    host: Host, folder: Path, call: Call, keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    for name in ("load_adapter", "load_identitynet"):
+        real = getattr(engine_module, name)
+        monkeypatch.setattr(engine_module, name, lambda path, real=real: read.append(path.name) or real(path))
     engine = Engine(lambda: [folder], lambda: keep)
     extension = Extension(host, engine, lambda: folder, lambda: [])  # type: ignore[arg-type]
     first = run(extension, call, [ONE])
-    loaded = (engine._adapter, engine._identitynet)
     assert torch.equal(run(extension, call, [ONE]), first)
-    assert (loaded == (None, None)) == (keep is Keep.NOTHING)
-    if keep is not Keep.NOTHING:
-        assert (engine._adapter, engine._identitynet) == loaded
-        extension.unload()
-        assert (engine._adapter, engine._identitynet, engine._analyser) == (None, None, None)
+    assert len(read) == (4 if keep is Keep.NOTHING else 2)
+    assert len(set(read)) == 2
+    extension.unload()
     assert extension.host.freed
+    read.clear()
     assert torch.equal(run(extension, call, [ONE]), first)
+    assert len(read) == 2
 
 
 def test_advice_about_photos_becomes_comments(extension: Extension) -> None:

@@ -30,7 +30,7 @@ def record(job: Job, result: Result) -> dict[str, Any]:
         "job": {f.name: getattr(job, f.name) for f in dataclasses.fields(job) if f.name not in {"settings", "init_picture"}},
         "settings": {**settings, "people": [_person(person, resolved) for person, resolved in people]},
         "token_norms": [
-            dict(zip(("unconditional", "conditional"), person.tokens.flatten(1).norm(dim=1).tolist(), strict=True))
+            dict(zip(("unconditional", "conditional"), person.face.tokens.flatten(1).norm(dim=1).tolist(), strict=True))
             for person in (result.guidance.people if result.guidance else ())
         ],
         "pictures": [_picture(picture) for picture in result.pictures],
