@@ -91,12 +91,12 @@ def _sample(networks: Networks, case: Case, contender: Contender, samples: _Samp
     steps = max(STEADY, contender.period)
     gc.collect()
     forget_peak(networks.device)
-    start = _now(networks.device)
+    start = now(networks.device)
     with contender.run(networks, case) as step:
         noise = [step(0)]
-        first = _now(networks.device)
+        first = now(networks.device)
         noise += [step(number) for number in range(1, steps + 1)]
-        end = _now(networks.device)
+        end = now(networks.device)
     steady = (end - first) / steps
     samples.steady.append(steady)
     samples.before.append(first - start - steady)
@@ -114,7 +114,8 @@ def count_flops(counting: Networks, case: Case, contender: Contender) -> float:
     return counter.get_total_flops() / contender.period
 
 
-def _now(device: torch.device) -> float:
+def now(device: torch.device) -> float:
+    """Seconds, when all that was begun is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
