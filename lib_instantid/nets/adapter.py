@@ -80,8 +80,14 @@ class Adapter(nn.Module):
     def face_tokens(self, embedding: Tensor, unconditional: Tensor) -> FaceTokens:
         """See `FaceTokenMaker`."""
         tokens: Tensor = self.image_proj(torch.stack([unconditional, embedding]))
-        pairs = {number: KeyValue(pair.to_k_ip(tokens), pair.to_v_ip(tokens)) for number, pair in self.ip_adapter.items()}  # type: ignore
-        return FaceTokens(tokens=tokens, keys_values={int(number): pair for number, pair in pairs.items()})
+        layers: list[Linear] = [layer for pair in self.ip_adapter.values() for layer in pair.children()]  # type: ignore
+        # In one piece, made before any layer's weight is converted: results scattered between those would keep them in memory.
+        whole = tokens.new_empty(*tokens.shape[:2], sum(layer.out_features for layer in layers))
+        parts = whole.split([layer.out_features for layer in layers], dim=-1)
+        for part, layer in zip(parts, layers, strict=True):
+            part.copy_(layer(tokens))
+        pairs = zip(self.ip_adapter, map(KeyValue, parts[::2], parts[1::2]), strict=True)
+        return FaceTokens(tokens=tokens, keys_values={int(number): pair for number, pair in pairs})
 
 
 def load_adapter(path: Path) -> Adapter:

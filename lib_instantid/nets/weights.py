@@ -7,7 +7,7 @@ import pickle
 import re
 import struct
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -151,19 +151,18 @@ def _first_line(error: Exception) -> str:
 
 
 def _flatten(path: Path, content: object) -> dict[str, Tensor]:
-    flat: dict[str, Tensor] = {}
-
-    def walk(prefix: str, value: object) -> None:
-        if isinstance(value, Tensor):
-            flat[prefix] = value
-        elif isinstance(value, dict):
-            for key, inner in value.items():
-                walk(f"{prefix}.{key}" if prefix else str(key), inner)
-
-    walk("", content)
+    flat = dict(_tensors_below("", content))
     if not flat or "" in flat:
         raise BadModelFile(f"{path}: expected named tensors, found {type(content).__name__} without any.")
     return flat
+
+
+def _tensors_below(prefix: str, value: object) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(value, Tensor):
+        yield prefix, value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _tensors_below(f"{prefix}.{key}" if prefix else str(key), inner)
 
 
 def sub_weights(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

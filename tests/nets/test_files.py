@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 from pathlib import Path
 
@@ -53,6 +54,23 @@ def test_each_site_gets_the_layers_of_its_own_number(adapter: Adapter, flat: dic
     for number, pair in face.keys_values.items():
         assert torch.allclose(pair.key, face.tokens @ flat[f"ip_adapter.{number}.to_k_ip.weight"].T, atol=1e-5)
         assert torch.allclose(pair.value, face.tokens @ flat[f"ip_adapter.{number}.to_v_ip.weight"].T, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["torch", "safetensors"])
+def test_a_file_is_closed_with_the_last_of_its_tensors(kind: str, flat: dict[str, Tensor], tmp_path: Path) -> None:
+    """Also while the garbage collector sleeps: a reference cycle would keep gigabytes mapped until it looks at everything."""
+    path = tmp_path / "adapter"
+    torch.save(flat, path) if kind == "torch" else save_file(flat, path)
+    gc.disable()
+    try:
+        adapter = load_adapter(path)
+        face = adapter.face_tokens(EMBEDDING, torch.zeros(512))
+        assert str(path) in Path("/proc/self/maps").read_text()
+        del adapter
+        assert str(path) not in Path("/proc/self/maps").read_text()
+    finally:
+        gc.enable()
+    assert all(pair.key.isfinite().all() for pair in face.keys_values.values())
 
 
 class Payload:
