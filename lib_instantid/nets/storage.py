@@ -161,6 +161,8 @@ class _Streaming:
         self._slots = deque(_Slot(number) for number in range(SLOTS))
         self._coming.clear()
         self._stream = torch.cuda.Stream(memory.device) if memory.is_cuda else None
+        if self._stream is not None:
+            memory.record_stream(self._stream)  # not given to others while a copy may be on its way
 
     def _turn_to(self, layer: nn.Module) -> None:
         """Another layer than expected runs: the first of all, or one after a break."""
