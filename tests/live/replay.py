@@ -34,7 +34,7 @@ Guide = Callable[[dict[str, Any]], Guidance]
 
 
 def webuis_unet(webui: WebUI) -> UNet2DConditionModel:
-    """diffusers' UNet with the weights of the WebUI's checkpoint."""
+    """diffusers' UNet with the weights of the WebUI's checkpoint, as the WebUI keeps them."""
     title = webui.get("sdapi/v1/options")["sd_model_checkpoint"]
     listed = webui.get("sdapi/v1/sd-models")
     path = next(
@@ -46,7 +46,8 @@ def webuis_unet(webui: WebUI) -> UNet2DConditionModel:
         **_sdxl(weights["input_blocks.0.0.weight"].shape[0]),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
     )
-    model.load_state_dict({name: weights[ldm_name(name)] for name in model.state_dict()})
+    dtype = getattr(torch, webui.get("instantid-probe/state")["dtype"])
+    model.load_state_dict({name: weights[ldm_name(name)].to(dtype).float() for name in model.state_dict()})
     return model.eval()
 
 

@@ -33,13 +33,13 @@ def unet():
 
 
 def state():
-    """Everything that may hang on the UNet: hooks, replaced methods, ControlNet units."""
+    """Everything that may hang on the UNet: hooks, replaced methods, ControlNet units; and what its weights are kept in."""
     if not (hasattr(shared.sd_model, "forge_objects") or hasattr(shared.sd_model, "model")):
         return {"hooks": None}  # Forge, before its first generation
     hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in unet().modules())
     replaced = sum("forward" in vars(m) for m in unet().modules())
     units = len(shared.sd_model.forge_objects.unet.list_controlnets()) if hasattr(shared.sd_model, "forge_objects") else 0
-    return {"hooks": [hooks, replaced, units]}
+    return {"hooks": [hooks, replaced, units], "dtype": str(next(unet().parameters()).dtype).removeprefix("torch.")}
 
 
 def on_app_started(_, app):
