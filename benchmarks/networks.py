@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lib_instantid.hosts.stand_ins.weights import Size, adapter_file, controlnet, sdxl_unet
 from lib_instantid.nets.adapter import Adapter
 from lib_instantid.nets.identitynet import IdentityNet, Shape
+from lib_instantid.nets.packing import place
 from lib_instantid.nets.weights import Weights
 
 SDXL_CHANNELS = 320
@@ -34,7 +35,7 @@ class Networks:
     @property
     def own_bytes(self) -> int:
         """Of InstantID's weights."""
-        return sum(p.numel() * p.element_size() for net in (self.identitynet, self.adapter) for p in net.parameters())
+        return sum(t.nbytes for net in (self.identitynet, self.adapter) for t in net.state_dict().values())
 
 
 def size_of(channels: int) -> Size:
@@ -52,6 +53,7 @@ def make_networks(channels: int, device: torch.device, dtype: torch.dtype) -> Ne
     with torch.device("meta"):
         identitynet = IdentityNet(Shape.of(state))
     identitynet.load_state_dict(state, assign=True)
+    place(identitynet.requires_grad_(False), device, dtype)
     return Networks(unet=unet, controlnet=net, identitynet=identitynet, adapter=adapter, device=device, dtype=dtype)
 
 

@@ -29,6 +29,7 @@ from benchmarks.__main__ import DTYPES, machine
 from benchmarks.measure import forget_peak, peak_memory
 from benchmarks.networks import SDXL_CHANNELS, make_instantid
 from lib_instantid.nets.identitynet import IdentityNet, Residuals, load_identitynet
+from lib_instantid.nets.packing import place
 from lib_instantid.nets.storage import Storage, store
 
 WAYS = {
@@ -49,7 +50,7 @@ def measure(way: str, folder: Path, size: int, device: torch.device, dtype: torc
     net = load_identitynet(folder / "identitynet.safetensors")
     store(net, WAYS[way])
     loaded = time.perf_counter()
-    net.to(device, dtype)
+    place(net, device, dtype)
     step = step_of(net, size, device, dtype)
     taken = []
     for _ in range(RUNS):

@@ -175,6 +175,7 @@ def open_host(args: argparse.Namespace) -> EmbeddedHost:
     from lib_instantid.hosts.embedded.host import EmbeddedHost
     from lib_instantid.nets.adapter import load_adapter
     from lib_instantid.nets.identitynet import load_identitynet
+    from lib_instantid.nets.packing import place
 
     device = choose_device(args.device)
     dtype = getattr(torch, DTYPES[args.dtype or ("fp32" if device.type == "cpu" else "fp16")])
@@ -182,4 +183,4 @@ def open_host(args: argparse.Namespace) -> EmbeddedHost:
     identitynet = load_identitynet(args.identitynet or args.models_dir / "ControlNetModel")
     analyser = analyser_of(args)
     pipeline = load_pipeline(args.checkpoint, dtype, args.checkpoint_config).to(device)
-    return EmbeddedHost(pipeline, adapter, identitynet.to(device, dtype), analyser, args.identities)
+    return EmbeddedHost(pipeline, adapter, place(identitynet, device, dtype), analyser, args.identities)

@@ -21,6 +21,7 @@ from lib_instantid.guidance.guidance import Guidance
 from lib_instantid.hosts.model_files import FoundModel, ReleasedFile, Role, find_models, missing
 from lib_instantid.nets.adapter import Adapter, FaceTokenMaker, FaceTokens, load_adapter
 from lib_instantid.nets.identitynet import IdentityNet, load_identitynet
+from lib_instantid.nets.packing import place
 from lib_instantid.nets.storage import Storage, store
 
 
@@ -114,7 +115,7 @@ class Engine:
 
     def place(self, guidance: Guidance, device: torch.device, dtype: torch.dtype) -> None:
         """Bring a guidance's IdentityNet to where sampling will need it."""
-        self._placed = guidance.identitynet.to(device, dtype)
+        self._placed = place(guidance.identitynet, device, dtype)
 
     def rest(self) -> None:
         """A pass is over: free the GPU, unless the person wants the networks to stay there."""
