@@ -4,6 +4,10 @@
 
 Runs anywhere: on a GPU at SDXL's real size, on a CPU at the real size where the memory holds it and narrower where not. All
 networks have random weights. `benchmarks.webui` measures whole pictures in a running WebUI.
+
+With --webui FOLDER the UNet is that of the WebUI in the folder, and beside InstantID on it runs the WebUI's other
+implementation: Forge's own units, or sd-webui-controlnet's in AUTOMATIC1111. Call it with the Python of the WebUI's
+environment, in which diffusers must be installed (0.31 fits both).
 """
 
 from __future__ import annotations
@@ -19,24 +23,25 @@ from typing import Any
 import psutil
 import torch
 
+from benchmarks.beside import open_webui
 from benchmarks.contenders import Case, Contender, diffusers, instantid, plain
 from benchmarks.measure import Row, measure
 from benchmarks.networks import SDXL_CHANNELS, make_networks
 from benchmarks.report import plot, table
 
 REAL_PARAMETERS = 5.5e9
-"""SDXL's UNet 2.57, IdentityNet 1.25 and as much again for diffusers (the same weights, unless they are packed), the adapter 0.42."""
+"""SDXL's UNet 2.57, IdentityNet 1.25 and again for diffusers (they share weights unless those are packed), the adapter 0.42."""
 
 ROOM = 2e9
 NARROW = 128
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-def contenders_for(people: int) -> list[Contender]:
+def contenders_for(people: int, beside: Contender) -> list[Contender]:
     if people == 1:
         return [
             instantid(),
-            diffusers(),
+            beside,
             instantid(faster="conditional rows", identitynet_rows="conditional"),
             instantid(faster="every 2nd step", identitynet_every=2),
         ]
@@ -75,6 +80,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cuda" if gpu else "cpu")
     parser.add_argument("--dtype", choices=DTYPES, default="float16" if gpu else "float32")
     parser.add_argument("--channels", type=int, help="of the first level; SDXL has 320, which is the default where it fits")
+    parser.add_argument("--webui", type=Path, metavar="FOLDER", help="compare with the other implementation in this WebUI")
     parser.add_argument("--json", type=Path, help="write all figures")
     parser.add_argument("--plot", type=Path, help="write a PNG")
     args = parser.parse_args(given)
@@ -86,9 +92,11 @@ def main(given: Sequence[str] | None = None) -> None:
     args = arguments(given)
     device, dtype = torch.device(args.device), DTYPES[args.dtype]
     channels = args.channels or channels_for(device, dtype)
-    networks = make_networks(channels, device, dtype)
+    other = open_webui(args.webui, device.type == "cpu") if args.webui else None
+    networks = make_networks(channels, device, dtype, other and other.unet)
     counting = make_networks(channels, torch.device("meta"), dtype)
-    contenders = [plain(), *(one for people in args.people for one in contenders_for(people))]
+    beside = other.contender(networks) if other else diffusers()
+    contenders = [plain(), *(one for people in args.people for one in contenders_for(people, beside))]
     rows: list[Row] = []
     for width, height in args.size:
         for batch in args.batch:

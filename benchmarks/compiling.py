@@ -21,6 +21,7 @@ from benchmarks.measure import now
 from benchmarks.networks import SDXL_CHANNELS, make_instantid
 from benchmarks.storage import step_of
 from lib_instantid.nets.identitynet import IdentityNet, Residuals, Shape
+from lib_instantid.nets.packing import place
 
 RUNS = 5
 
@@ -35,6 +36,13 @@ def measure(step: Callable[[], Residuals], device: torch.device, rounds: int = R
     return taken
 
 
+def network(state: dict[str, torch.Tensor]) -> IdentityNet:
+    with torch.device("meta"):
+        net = IdentityNet(Shape.of(state))
+    net.load_state_dict(state, assign=True)
+    return net.requires_grad_(False).eval()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     gpu = torch.cuda.is_available()
@@ -46,22 +54,16 @@ def main() -> None:
     args = parser.parse_args()
     device, dtype = torch.device(args.device), DTYPES[args.dtype]
     state = make_instantid(args.channels, torch.device("cpu"), dtype)[0].state_dict()
-    with torch.device("meta"):
-        net = IdentityNet(Shape.of(state))
-    net.load_state_dict(state, assign=True)
-    net.requires_grad_(False).to(device)
-    step = step_of(net, args.size, device, dtype)
-    measure(step, device)
-    eager = statistics.median(measure(step, device))
+    as_it_is = step_of(place(network(state), device, dtype), args.size, device, dtype)
+    measure(as_it_is, device)
+    eager = statistics.median(measure(as_it_is, device))
     rows: list[dict[str, Any]] = [{"name": "as it is", "ms": eager * 1e3, "ratio": 1.0, "first_s": 0.0}]
+    net = network(state).to(device)
     for mode in ("default", "reduce-overhead") if gpu else ("default",):
         torch._dynamo.reset()
-        whole = net.forward
-        net.forward = torch.compile(whole, mode=mode)  # type: ignore[method-assign]
-        first, *rest = measure(step, device, RUNS + 2)
-        net.forward = whole  # type: ignore[method-assign]
-        before = measure(step, device)
-        ratio = statistics.median(rest[1:]) / statistics.median(before)
+        net.compile(mode=mode)
+        first, *rest = measure(step_of(net, args.size, device, dtype), device, RUNS + 2)
+        ratio = statistics.median(rest[1:]) / statistics.median(measure(as_it_is, device))
         rows.append({"name": mode, "ms": statistics.median(rest[1:]) * 1e3, "ratio": ratio, "first_s": first})
     print(f"{machine(device)}. {args.dtype}, {args.size} px, {args.channels} channels")
     for row in rows:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from lib_instantid.guidance.attachment import attach
 from lib_instantid.guidance.guidance import Guidance, PlacedPerson, make_guidance
 from lib_instantid.guidance.schedule import Step
 from lib_instantid.guidance.settings import Person, Settings
+from lib_instantid.nets.blocks import sinusoidal
 from lib_instantid.nets.sites import cross_attention_sites
 
 PASS = 20
@@ -62,13 +64,13 @@ def plain() -> Contender:
 
 def diffusers() -> Contender:
     """It makes constant work in every step; its limit is that of doing it once."""
-    exact = _name(1)
+    exact = name_of(1)
     return Contender(name="diffusers", run=_diffusers, people=1, limit=exact, reference=exact)
 
 
 def instantid(people: int = 1, faster: str = "", **settings: Any) -> Contender:
     """faster: what the settings leave out, in words."""
-    name = _name(people) + (f", {faster}" if faster else "")
+    name = name_of(people) + (f", {faster}" if faster else "")
 
     @contextmanager
     def run(networks: Networks, case: Case) -> Iterator[RunStep]:
@@ -84,15 +86,25 @@ def instantid(people: int = 1, faster: str = "", **settings: Any) -> Contender:
             yield step
 
     period = settings.get("identitynet_every", 1)
-    return Contender(name=name, run=run, people=people, limit=name, reference=_name(people), period=period, exact=not settings)
+    return Contender(
+        name=name, run=run, people=people, limit=name, reference=name_of(people), period=period, exact=not settings
+    )
 
 
-def _name(people: int) -> str:
+def name_of(people: int) -> str:
+    """Of InstantID as it is."""
     return "instantid" if people == 1 else f"instantid, {people} people"
 
 
 def guide(networks: Networks, case: Case, people: int, settings: dict[str, Any]) -> Guidance:
     """Guidance for people beside each other, as from saved identities."""
+    given = [Person(identity="saved", pose="none", adapter_strength=STRENGTH, identitynet_strength=STRENGTH)] * people
+    own = Settings(enabled=True, people=given, **{"face_region": "everywhere", **settings})
+    return make_guidance(own, people_in(case, people), (case.width, case.height), networks.faces, networks.identitynet)
+
+
+def people_in(case: Case, people: int) -> list[PlacedPerson]:
+    """People beside each other."""
     size = np.array([case.width / people, case.height])
     placed = []
     for number in range(people):
@@ -100,19 +112,24 @@ def guide(networks: Networks, case: Case, people: int, settings: dict[str, Any])
         box = np.array([*keypoints.min(axis=0), *keypoints.max(axis=0)])
         embedding = np.random.default_rng(number).standard_normal(512).astype(np.float32)
         placed.append(PlacedPerson(embedding=embedding, keypoints=keypoints, box=box))
-    given = [Person(identity="saved", pose="none", adapter_strength=STRENGTH, identitynet_strength=STRENGTH)] * people
-    own = Settings(enabled=True, people=given, **{"face_region": "everywhere", **settings})
-    return make_guidance(own, placed, (case.width, case.height), networks.adapter, networks.identitynet)
+    return placed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Inputs:
-    """Latents that turn from one random picture to another, as over the steps of a pass."""
+class Inputs:
+    """Latents that turn from one random picture to another, as over the steps of a pass. added: SDXL's pooled text and sizes,
+    by diffusers' names."""
 
     start: Tensor
     end: Tensor
     text: Tensor
     added: dict[str, Tensor]
+
+    @property
+    def vector(self) -> Tensor:
+        """The same as SDXL's `y`."""
+        pooled, ids = self.added["text_embeds"], self.added["time_ids"]
+        return torch.cat([pooled, sinusoidal(ids.flatten(), 256).reshape(len(ids), -1).to(pooled)], dim=-1)
 
     def x(self, step: int) -> Tensor:
         angle = step * math.pi / 2 / PASS
@@ -122,7 +139,7 @@ class _Inputs:
         return torch.full((len(self.start),), 999.0 * (1 - step / PASS), device=self.start.device)
 
 
-def _inputs(networks: Networks, case: Case) -> _Inputs:
+def inputs(networks: Networks, case: Case) -> Inputs:
     rows = 2 * case.batch
     generator = torch.Generator().manual_seed(1)
 
@@ -130,7 +147,7 @@ def _inputs(networks: Networks, case: Case) -> _Inputs:
         return torch.randn(*shape, generator=generator).to(networks.device, networks.dtype)
 
     ids = torch.tensor([[case.height, case.width, 0, 0, case.height, case.width]] * rows)
-    return _Inputs(
+    return Inputs(
         start=random(rows, 4, case.height // 8, case.width // 8),
         end=random(rows, 4, case.height // 8, case.width // 8),
         text=random(rows, TOKENS, networks.identitynet.shape.context_size),
@@ -139,12 +156,17 @@ def _inputs(networks: Networks, case: Case) -> _Inputs:
 
 
 def _unet_call(networks: Networks, case: Case) -> RunStep:
-    given = _inputs(networks, case)
+    given = inputs(networks, case)
+    vector, unet = given.vector, networks.unet
 
     @torch.no_grad()
     def call(number: int) -> Tensor:
         x, timestep = given.x(number), given.timestep(number)
-        found: Tensor = networks.unet(x, timestep, given.text, added_cond_kwargs=given.added).sample
+        found: Tensor
+        if isinstance(unet, UNet2DConditionModel):
+            found = unet(x, timestep, given.text, added_cond_kwargs=given.added).sample
+        else:
+            found = unet(x, timestep, context=given.text, y=vector)
         return found
 
     return call
@@ -158,7 +180,7 @@ def _plain(networks: Networks, case: Case) -> Iterator[RunStep]:
 @contextmanager
 def _diffusers(networks: Networks, case: Case) -> Iterator[RunStep]:
     """Everything in every step: the keypoint map's convolutions, and the keys and values of the tokens."""
-    given = _inputs(networks, case)
+    given = inputs(networks, case)
     (person,) = guide(networks, case, 1, {}).people
     tokens = person.face.tokens.to(networks.device, networks.dtype).repeat_interleave(case.batch, dim=0)
     hint = person.keypoint_map.to(networks.device, networks.dtype).expand(len(given.start), -1, -1, -1)

@@ -61,7 +61,8 @@ def measure(networks: Networks, case: Case, contenders: Sequence[Contender], rou
     for _ in range(rounds):
         for one in contenders:
             _sample(networks, case, one, samples[one.name])
-    flops = {one.name: count_flops(counting, case, one) for one in contenders}
+    limits = {one.limit for one in contenders}
+    flops = {one.name: count_flops(counting, case, one) for one in contenders if one.name in limits}
     ms = {name: statistics.median(sample.steady) * 1e3 for name, sample in samples.items()}
     rows = []
     for one in contenders:

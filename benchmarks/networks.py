@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import ControlNetModel, UNet2DConditionModel
+from diffusers import ControlNetModel
 from torch import Tensor, nn
 
 from lib_instantid.hosts.stand_ins.weights import Size, adapter_file, controlnet, sdxl_unet
-from lib_instantid.nets.adapter import Adapter
+from lib_instantid.nets.adapter import Adapter, FaceTokenMaker
 from lib_instantid.nets.identitynet import IdentityNet, Shape
 from lib_instantid.nets.packing import place
 from lib_instantid.nets.weights import Weights
+from lib_instantid.webui.engine import RememberingAdapter
 
 SDXL_CHANNELS = 320
 BLOCK = 1 << 20
@@ -23,12 +24,14 @@ BLOCK = 1 << 20
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Networks:
-    """controlnet: diffusers' module on IdentityNet's very weights."""
+    """unet: diffusers' or a WebUI's. controlnet: diffusers' module with IdentityNet's weights.
+    faces: the adapter behind the memory that it has in a WebUI."""
 
-    unet: UNet2DConditionModel
+    unet: nn.Module
     controlnet: ControlNetModel
     identitynet: IdentityNet
     adapter: Adapter
+    faces: FaceTokenMaker
     device: torch.device
     dtype: torch.dtype
 
@@ -43,9 +46,17 @@ def size_of(channels: int) -> Size:
     return Size(channels=(channels, channels * 2, channels * 4), resampler=1280)
 
 
-def make_networks(channels: int, device: torch.device, dtype: torch.dtype) -> Networks:
-    """device "meta" makes networks without numbers, for counting. The adapter stays in CPU memory, as it does in use."""
+def make_networks(
+    channels: int, device: torch.device, dtype: torch.dtype, other_unet: Callable[[int], nn.Module] | None = None
+) -> Networks:
+    """device "meta" makes networks without numbers, for counting. The adapter stays in CPU memory, as it does in use.
+
+    other_unet: makes another UNet than diffusers', of this many channels.
+    """
     unet, net, adapter = _without_numbers(channels)
+    if other_unet is not None:
+        with torch.device("meta"):
+            unet = other_unet(channels).eval().requires_grad_(False)
     for module in (unet, net):
         _make_real(module, device, dtype)
     _make_real(adapter, device if device.type == "meta" else torch.device("cpu"), dtype)
@@ -54,7 +65,15 @@ def make_networks(channels: int, device: torch.device, dtype: torch.dtype) -> Ne
         identitynet = IdentityNet(Shape.of(state))
     identitynet.load_state_dict(state, assign=True)
     place(identitynet.requires_grad_(False), device, dtype)
-    return Networks(unet=unet, controlnet=net, identitynet=identitynet, adapter=adapter, device=device, dtype=dtype)
+    return Networks(
+        unet=unet,
+        controlnet=net,
+        identitynet=identitynet,
+        adapter=adapter,
+        faces=RememberingAdapter(lambda: adapter),
+        device=device,
+        dtype=dtype,
+    )
 
 
 def make_instantid(channels: int, device: torch.device, dtype: torch.dtype) -> tuple[ControlNetModel, Adapter]:
@@ -65,7 +84,7 @@ def make_instantid(channels: int, device: torch.device, dtype: torch.dtype) -> t
     return net, adapter
 
 
-def _without_numbers(channels: int) -> tuple[UNet2DConditionModel, ControlNetModel, Adapter]:
+def _without_numbers(channels: int) -> tuple[nn.Module, ControlNetModel, Adapter]:
     size = size_of(channels)
     with torch.device("meta"):
         unet, net = sdxl_unet(size).eval(), controlnet(size).eval()

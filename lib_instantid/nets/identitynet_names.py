@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import TypeVar
 
-from torch import Tensor
+T = TypeVar("T")
 
 PREFIX = "control_model."
 BLOCKS_PER_LEVEL = 3
@@ -36,7 +37,7 @@ BLOCKS = (
 )
 
 
-def to_diffusers_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def to_diffusers_names(tensors: Mapping[str, T]) -> dict[str, T]:
     """The same tensors by diffusers' names; names that already are diffusers' stay."""
     return {_rename(name.removeprefix(PREFIX)): tensor for name, tensor in tensors.items()}
 
