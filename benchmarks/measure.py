@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.contenders import Case, Contender
+from benchmarks.live_bytes import LiveBytes
 from benchmarks.networks import Networks
 
 STEADY = 2
@@ -26,7 +27,7 @@ class Row:
 
     ms: of a step, the median. arithmetic_ratio: to a plain step if nothing but arithmetic cost time and constant work were done
     once. over_limit: ratio_to_plain over it. before_first_step_ms: tokens, and what the first step costs more than the next.
-    peak_over_plain_mb: while sampling, InstantID's weights not counted. noise_error: of the noise prediction, relative to
+    peak_over_plain_mb: of a pass' tensors, the weights not counted. noise_error: of the noise prediction, relative to
     exact InstantID's.
     """
 
@@ -47,11 +48,10 @@ class Row:
 
 @dataclass(kw_only=True)
 class _Samples:
-    """steady, before: seconds. peak: MB. noise: (steps, rows, 4, h, w), predictions."""
+    """steady, before: seconds. noise: (steps, rows, 4, h, w), predictions."""
 
     steady: list[float] = field(default_factory=list)
     before: list[float] = field(default_factory=list)
-    peak: float = 0.0
     noise: Tensor = field(default_factory=lambda: torch.empty(0))
 
 
@@ -61,6 +61,7 @@ def measure(networks: Networks, case: Case, contenders: Sequence[Contender], rou
     for _ in range(rounds):
         for one in contenders:
             _sample(networks, case, one, samples[one.name])
+    peak = {one.name: peak_of(networks, case, one) for one in contenders}
     limits = {one.limit for one in contenders}
     flops = {one.name: count_flops(counting, case, one) for one in contenders if one.name in limits}
     ms = {name: statistics.median(sample.steady) * 1e3 for name, sample in samples.items()}
@@ -81,7 +82,7 @@ def measure(networks: Networks, case: Case, contenders: Sequence[Contender], rou
                 arithmetic_ratio=arithmetic,
                 over_limit=ratio / arithmetic,
                 before_first_step_ms=statistics.median(own.before) * 1e3,
-                peak_over_plain_mb=own.peak - samples["plain"].peak,
+                peak_over_plain_mb=peak[one.name] - peak["plain"],
                 noise_error=float((own.noise - right).norm() / right.norm()),
             )
         )
@@ -91,7 +92,6 @@ def measure(networks: Networks, case: Case, contenders: Sequence[Contender], rou
 def _sample(networks: Networks, case: Case, contender: Contender, samples: _Samples) -> None:
     steps = max(STEADY, contender.period)
     gc.collect()
-    forget_peak(networks.device)
     start = now(networks.device)
     with contender.run(networks, case) as step:
         noise = [step(0)]
@@ -101,8 +101,17 @@ def _sample(networks: Networks, case: Case, contender: Contender, samples: _Samp
     steady = (end - first) / steps
     samples.steady.append(steady)
     samples.before.append(first - start - steady)
-    samples.peak = max(samples.peak, peak_memory(networks.device))
     samples.noise = torch.stack(noise[1 : STEADY + 1]).float().cpu()
+
+
+def peak_of(networks: Networks, case: Case, contender: Contender) -> float:
+    """The most memory that the tensors of a pass take up to the end of its first step, in MB."""
+    gc.collect()
+    forget_peak(networks.device)
+    before = peak_memory(networks.device)
+    with LiveBytes() as live, contender.run(networks, case) as step:
+        step(0)
+    return peak_memory(networks.device) - before if networks.device.type == "cuda" else live.peak / 1e6
 
 
 def count_flops(counting: Networks, case: Case, contender: Contender) -> float:

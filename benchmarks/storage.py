@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmarks.__main__ import DTYPES, machine
-from benchmarks.measure import forget_peak, peak_memory
+from benchmarks.measure import forget_peak, now, peak_memory
 from benchmarks.networks import SDXL_CHANNELS, make_instantid
 from lib_instantid.nets.identitynet import IdentityNet, Residuals, load_identitynet
 from lib_instantid.nets.packing import place
@@ -51,6 +51,7 @@ def measure(way: str, folder: Path, size: int, device: torch.device, dtype: torc
     store(net, WAYS[way])
     loaded = time.perf_counter()
     place(net, device, dtype)
+    placed = now(device)
     step = step_of(net, size, device, dtype)
     taken = []
     for _ in range(RUNS):
@@ -64,6 +65,7 @@ def measure(way: str, folder: Path, size: int, device: torch.device, dtype: torc
     exact = load_file(right)["residuals"]
     return {
         "load_s": loaded - start,
+        "place_s": placed - loaded,
         "ms": statistics.median(taken) * 1e3,
         "on_device_mb": sum(t.nbytes for t in chain(net.parameters(), net.buffers())) / 1e6,
         "peak_mb": peak_memory(device) - before,
