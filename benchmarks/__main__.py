@@ -29,8 +29,9 @@ from benchmarks.measure import Row, measure
 from benchmarks.networks import SDXL_CHANNELS, make_networks
 from benchmarks.report import plot, table
 
-REAL_PARAMETERS = 5.5e9
-"""SDXL's UNet 2.57, IdentityNet 1.25 and again for diffusers (they share weights unless those are packed), the adapter 0.42."""
+ON_GPU, IN_MEMORY, OTHER = 3.9e9, 5.5e9, 1.7e9
+"""Parameters at the real size: SDXL's UNet 2.57 and IdentityNet 1.25; on a CPU the adapter 0.42, and IdentityNet again for
+diffusers, beside the packed one; another implementation's own copy of both."""
 
 ROOM = 2e9
 NARROW = 128
@@ -48,9 +49,12 @@ def contenders_for(people: int, beside: Contender) -> list[Contender]:
     return [instantid(people), instantid(people, faster="one run", identitynet_people="together")]
 
 
-def channels_for(device: torch.device, dtype: torch.dtype) -> int:
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
-    return SDXL_CHANNELS if free > REAL_PARAMETERS * dtype.itemsize + ROOM else NARROW
+def channels_for(device: torch.device, dtype: torch.dtype, other: bool) -> int:
+    """other: whether another implementation is there too."""
+    gpu = device.type == "cuda"
+    free = torch.cuda.mem_get_info(device)[0] if gpu else psutil.virtual_memory().available
+    parameters = (ON_GPU if gpu else IN_MEMORY) + (OTHER if other else 0)
+    return SDXL_CHANNELS if free > parameters * dtype.itemsize + ROOM else NARROW
 
 
 def machine(device: torch.device) -> str:
@@ -91,7 +95,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
 def main(given: Sequence[str] | None = None) -> None:
     args = arguments(given)
     device, dtype = torch.device(args.device), DTYPES[args.dtype]
-    channels = args.channels or channels_for(device, dtype)
+    channels = args.channels or channels_for(device, dtype, args.webui is not None)
     other = open_webui(args.webui, device.type == "cpu") if args.webui else None
     networks = make_networks(channels, device, dtype, other and other.unet)
     counting = make_networks(channels, torch.device("meta"), dtype)

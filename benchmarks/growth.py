@@ -33,7 +33,8 @@ PHOTO_SIZE = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One place on an axis. time, arithmetic: as multiples of the axis' first point. over_plain_mb: at the peak of a step."""
+    """One place on an axis. time, arithmetic: as multiples of the axis' first point. over_plain_mb: of a pass' tensors; with
+    photos, of the process over its start."""
 
     axis: str
     value: int
@@ -89,6 +90,7 @@ def photos(rounds: int) -> list[Point]:
         analyser = open_analyser("builtin", Path(folder))
         forget_peak(torch.device("cpu"))
         before = peak_memory(torch.device("cpu"))
+        faces_of_photos([_photo(rng)], analyser, "largest")  # opens the models
         for count in (1, 2, 4, 8, 16):
             pictures = [_photo(rng) for _ in range(count)]
             taken = []
@@ -125,7 +127,7 @@ def plot(points: Sequence[Point], title: str, path: Path) -> None:
         above.plot(values, [point.arithmetic for point in own], "k--", label="arithmetic")
         below.plot(values, [point.over_plain_mb for point in own], "s-", color="#64748b")
         above.set(title=axis, ylim=(0, None), ylabel="time, of the first" if column == 0 else "")
-        below.set(ylabel="peak over plain, MB" if column == 0 else "")
+        below.set(ylim=(0, None), ylabel="peak over plain, MB" if column == 0 else "")
     grid[0, 0].legend(fontsize=8)
     figure.suptitle(title, fontsize=8)
     figure.savefig(path, dpi=100)
