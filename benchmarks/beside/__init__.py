@@ -19,6 +19,8 @@ from benchmarks.contenders import Case, Contender, RunStep, name_of
 from benchmarks.networks import Networks
 from lib_instantid.nets.identitynet_names import to_diffusers_names
 
+CONTROLNET = Path("extensions") / "sd-webui-controlnet"
+
 SDXL = {
     "in_channels": 4,
     "out_channels": 4,
@@ -64,9 +66,13 @@ def ldm_controlnet(networks: Networks) -> dict[str, Tensor]:
 
 def open_webui(folder: Path, on_cpu: bool) -> Other:
     """Import a WebUI's modules and tell what is in it. folder: of AUTOMATIC1111, with sd-webui-controlnet among its extensions,
-    or of Forge."""
+    or of Forge. Ends the program where it is neither."""
     folder = folder.resolve()
     forge = (folder / "modules_forge").is_dir()
+    if not forge and not (folder / CONTROLNET).is_dir():
+        raise SystemExit(
+            f"--webui {folder}: found neither modules_forge (Forge) nor {CONTROLNET} (AUTOMATIC1111) in this folder."
+        )
     flags = ["--always-cpu"] if forge else ["--use-cpu", "all", "--no-half", "--precision", "full"]
     os.environ["IGNORE_CMD_ARGS_ERRORS"] = "1"
     sys.path.insert(0, str(folder))
@@ -91,7 +97,7 @@ def _a1111(folder: Path) -> Other:
     from modules import initialize
 
     initialize.imports()
-    sys.path.insert(0, str(folder / "extensions" / "sd-webui-controlnet"))
+    sys.path.insert(0, str(folder / CONTROLNET))
     from benchmarks.beside import a1111
 
     return Other(name="sd-webui-controlnet's units", unet=a1111.unet, prepare=a1111.prepare)
