@@ -32,6 +32,8 @@ def place(net: IdentityNet, device: torch.device, dtype: torch.dtype) -> Identit
 
 
 class PackedLinear(nn.Module):
+    """x (…, in) → (…, out)."""
+
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
         self.register_buffer("weight", torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach().float()))
@@ -43,6 +45,8 @@ class PackedLinear(nn.Module):
 
 
 class PackedConv2d(nn.Module):
+    """x (B, in, H, W) → (B, out, H', W'), channels last in memory."""
+
     def __init__(self, layer: nn.Conv2d) -> None:
         super().__init__()
         self._how: list[Any] = [list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups]
