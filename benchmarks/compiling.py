@@ -18,9 +18,9 @@ import torch
 
 from benchmarks.__main__ import DTYPES, machine
 from benchmarks.measure import now
-from benchmarks.networks import SDXL_CHANNELS, make_instantid
+from benchmarks.networks import SDXL_CHANNELS, identitynet_of, make_instantid
 from benchmarks.storage import step_of
-from lib_instantid.nets.identitynet import IdentityNet, Residuals, Shape
+from lib_instantid.nets.identitynet import Residuals
 from lib_instantid.nets.packing import place
 
 RUNS = 5
@@ -36,13 +36,6 @@ def measure(step: Callable[[], Residuals], device: torch.device, rounds: int = R
     return taken
 
 
-def network(state: dict[str, torch.Tensor]) -> IdentityNet:
-    with torch.device("meta"):
-        net = IdentityNet(Shape.of(state))
-    net.load_state_dict(state, assign=True)
-    return net.requires_grad_(False).eval()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     gpu = torch.cuda.is_available()
@@ -53,12 +46,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     device, dtype = torch.device(args.device), DTYPES[args.dtype]
-    state = make_instantid(args.channels, torch.device("cpu"), dtype)[0].state_dict()
-    as_it_is = step_of(place(network(state), device, dtype), args.size, device, dtype)
+    weights, _ = make_instantid(args.channels, torch.device("cpu"), dtype)
+    as_it_is = step_of(place(identitynet_of(weights), device, dtype), args.size, device, dtype)
     measure(as_it_is, device)
     eager = statistics.median(measure(as_it_is, device))
     rows: list[dict[str, Any]] = [{"name": "as it is", "ms": eager * 1e3, "ratio": 1.0, "first_s": 0.0}]
-    net = network(state).to(device)
+    net = identitynet_of(weights).to(device)
     for mode in ("default", "reduce-overhead") if gpu else ("default",):
         torch._dynamo.reset()
         net.compile(mode=mode)

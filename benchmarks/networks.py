@@ -60,11 +60,7 @@ def make_networks(
     for module in (unet, net):
         _make_real(module, device, dtype)
     _make_real(adapter, device if device.type == "meta" else torch.device("cpu"), dtype)
-    state = net.state_dict()
-    with torch.device("meta"):
-        identitynet = IdentityNet(Shape.of(state))
-    identitynet.load_state_dict(state, assign=True)
-    place(identitynet.requires_grad_(False), device, dtype)
+    identitynet = place(identitynet_of(net), device, dtype)
     return Networks(
         unet=unet,
         controlnet=net,
@@ -74,6 +70,15 @@ def make_networks(
         device=device,
         dtype=dtype,
     )
+
+
+def identitynet_of(controlnet: ControlNetModel) -> IdentityNet:
+    """IdentityNet on the very weights of diffusers' module."""
+    state = controlnet.state_dict()
+    with torch.device("meta"):
+        net = IdentityNet(Shape.of(state))
+    net.load_state_dict(state, assign=True)
+    return net.requires_grad_(False).eval()
 
 
 def make_instantid(channels: int, device: torch.device, dtype: torch.dtype) -> tuple[ControlNetModel, Adapter]:
