@@ -9,14 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 
 
 class LiveBytes(TorchDispatchMode):
     """While it is entered, counts what a GPU's allocator would hold, without its rounding and without what was there before.
 
-    peak: the most, in bytes.
+    peak: the most, in bytes. Needs a PyTorch that gives a tensor's storage as one object (2.3 does, 2.1 does not).
     """
+
+    @staticmethod
+    def can_count() -> bool:
+        tensor = torch.empty(1)
+        return tensor.untyped_storage() is tensor.untyped_storage()
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +42,7 @@ class LiveBytes(TorchDispatchMode):
         self._alive.add(key)
         self._now += size
         self.peak = max(self.peak, self._now)
-        weakref.finalize(storage, self._end, key, size)
+        weakref.finalize(storage, self._end, key, size).atexit = False
 
     def _end(self, key: int, size: int) -> None:
         self._alive.discard(key)
@@ -45,6 +50,6 @@ class LiveBytes(TorchDispatchMode):
 
 
 def _storages(values: Any) -> Iterator[torch.UntypedStorage]:
-    for leaf in tree_leaves(values):
+    for leaf in tree_flatten(values)[0]:
         if isinstance(leaf, Tensor) and leaf.layout == torch.strided:
             yield leaf.untyped_storage()

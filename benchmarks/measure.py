@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import statistics
 import time
 from collections.abc import Sequence
@@ -105,13 +106,16 @@ def _sample(networks: Networks, case: Case, contender: Contender, samples: _Samp
 
 
 def peak_of(networks: Networks, case: Case, contender: Contender) -> float:
-    """The most memory that the tensors of a pass take up to the end of its first step, in MB."""
+    """The most memory that the tensors of a pass take up to the end of its first step, in MB; NaN where none can count it."""
+    on_gpu = networks.device.type == "cuda"
+    if not on_gpu and not LiveBytes.can_count():
+        return math.nan
     gc.collect()
     forget_peak(networks.device)
     before = peak_memory(networks.device)
     with LiveBytes() as live, contender.run(networks, case) as step:
         step(0)
-    return peak_memory(networks.device) - before if networks.device.type == "cuda" else live.peak / 1e6
+    return peak_memory(networks.device) - before if on_gpu else live.peak / 1e6
 
 
 def count_flops(counting: Networks, case: Case, contender: Contender) -> float:
