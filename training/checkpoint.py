@@ -1,0 +1,286 @@
+"""The checkpoint, SDXL's structure made small: `python -m training.checkpoint RUN --minutes M`. Goes on where it stopped.
+
+Text encoders and UNet are trained together to predict the noise (epsilon) of codes from captions. Most steps see windows of
+16 x 16 cells around the face, the last ones whole pictures. `--export FOLDER` writes a diffusers folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from training.captions import caption, write_tokenizer
+from training.runs import Log, restore, save
+
+CHANNELS, DEPTHS = (64, 64, 128), (1, 1, 1)
+TEXT = 64
+"""Width of each text encoder; the context is both side by side."""
+
+TIME_ID = 256
+WINDOW, WHOLE = 16, 24
+BATCH = {WINDOW: 32, WHOLE: 16}
+BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+
+
+def shape() -> dict[str, Any]:
+    """What UNet and ControlNet have in common."""
+    return {
+        "block_out_channels": CHANNELS,
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "layers_per_block": 2,
+        "transformer_layers_per_block": DEPTHS,
+        "attention_head_dim": tuple(c // 64 for c in CHANNELS),
+        "cross_attention_dim": 2 * TEXT,
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": TIME_ID,
+        "projection_class_embeddings_input_dim": TEXT + 6 * TIME_ID,
+    }
+
+
+def new_unet() -> UNet2DConditionModel:
+    unet = UNet2DConditionModel(
+        sample_size=WHOLE, up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), **shape()
+    )
+    begin_with_input(unet)
+    return unet
+
+
+@torch.no_grad()
+def begin_with_input(unet: UNet2DConditionModel) -> None:
+    """Set the first weights so that the UNet begins by answering its input, which at high noise is nearly right.
+
+    Each of the four numbers travels as c and -c in one group of the norms, whose mean then stays 0, and
+    silu(c) - silu(-c) = c: a picture's mean colour passes. Residual blocks begin as the identity.
+    """
+    for name, weight in unet.named_parameters():
+        if ".conv2." in name or "proj_out" in name:
+            nn.init.zeros_(weight)
+    pairs = [(2 * k + m, k, (1, -1)[m]) for k in range(4) for m in range(2)]
+    last = unet.up_blocks[-1].resnets[-1].conv_shortcut
+    for channel, k, sign in pairs:
+        unet.conv_in.weight[channel], unet.conv_in.bias[channel] = 0, 0
+        unet.conv_in.weight[channel, k, 1, 1] = sign
+        last.weight[channel], last.bias[channel] = 0, 0
+        last.weight[channel, CHANNELS[0] + channel] = 1
+    unet.conv_out.weight[:], unet.conv_out.bias[:] = 0, 0
+    for channel, k, sign in pairs:
+        unet.conv_out.weight[k, channel, 1, 1] = sign
+    # sizes and crops say nothing here: a picture of another size is no other picture
+    unet.add_embedding.linear_1.weight[:, TEXT:] = 0
+
+
+def _text_config(vocabulary: int, act: str) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        hidden_size=TEXT,
+        projection_dim=TEXT,
+        intermediate_size=2 * TEXT,
+        num_hidden_layers=2,
+        num_attention_heads=1,
+        hidden_act=act,
+        vocab_size=vocabulary,
+        bos_token_id=vocabulary - 2,
+        eos_token_id=vocabulary - 1,
+        pad_token_id=vocabulary - 1,
+    )
+
+
+class Text(nn.Module):
+    """SDXL's two text encoders: the last but one layer of both, and the second one's pooled output."""
+
+    def __init__(self, run: Path) -> None:
+        super().__init__()
+        if not (run / "tokenizer" / "vocab.json").is_file():
+            write_tokenizer(run / "tokenizer")
+        files = [str(run / "tokenizer" / name) for name in ("vocab.json", "merges.txt")]
+        self.tokenizer = CLIPTokenizer(*files, model_max_length=77)
+        self.tokenizer_2 = CLIPTokenizer(*files, model_max_length=77, pad_token="!")
+        self.first = CLIPTextModel(_text_config(len(self.tokenizer), "quick_gelu"))
+        self.second = CLIPTextModelWithProjection(_text_config(len(self.tokenizer), "gelu"))
+        for encoder in (self.first, self.second):
+            nn.init.normal_(encoder.get_input_embeddings().weight, std=0.3)
+
+    def forward(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """→ (B, 77, 2 * TEXT) and (B, TEXT)."""
+        hidden, pooled = [], None
+        for tokenizer, encoder in ((self.tokenizer, self.first), (self.tokenizer_2, self.second)):
+            ids = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+            out = encoder(ids, output_hidden_states=True)
+            hidden.append(out.hidden_states[-2])
+            pooled = out[0]
+        return torch.cat(hidden, dim=-1), pooled
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """codes (B, 4, n, n); points (B, 5, 2) XY px of the window; rows: of `Codes`; size: of the window in px."""
+
+    codes: Tensor
+    points: np.ndarray
+    rows: np.ndarray
+    size: int
+
+
+class Codes:
+    """All codes in memory."""
+
+    def __init__(self, run: Path) -> None:
+        files = sorted((run / "latents").glob("latents-*.npz"), key=lambda p: int(p.stem.split("-")[1]))
+        parts = [np.load(p) for p in files]
+        join = lambda name: np.concatenate([p[name] for p in parts])  # noqa: E731
+        self.code, self.points, self.number, self.style = map(join, ("code", "points", "number", "style"))
+        self.index = join("index")
+        self.shown = [json.loads(str(text)) for text in join("shown")]
+
+    def batch(self, window: int, r: np.random.Generator) -> Batch:
+        rows = r.integers(0, len(self.code), BATCH[window])
+        codes, points = [], []
+        for row in rows:
+            free = WHOLE - window
+            x, y = (int(v) for v in r.integers(0, free + 1, 2))
+            if free:
+                x, y = np.clip(self.points[row].mean(0) / 8 - window / 2 + r.uniform(-4, 4, 2), 0, free).astype(int)
+            codes.append(self.code[row, :, y : y + window, x : x + window])
+            points.append(self.points[row] - (8 * x, 8 * y))
+        return Batch(
+            codes=torch.from_numpy(np.stack(codes)).float(), points=np.stack(points), rows=rows, size=8 * window
+        )
+
+    def captions(self, rows: np.ndarray, r: np.random.Generator, identity: float) -> list[str]:
+        return [caption(self.shown[row], str(self.style[row]), r, identity=identity) for row in rows]
+
+
+ALPHAS = torch.cumprod(1 - torch.linspace(BETAS["beta_start"] ** 0.5, BETAS["beta_end"] ** 0.5, 1000) ** 2, 0)
+
+
+def noisy(codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Codes with noise of random steps, the noise, and the steps."""
+    steps = ((torch.arange(len(codes)) + torch.rand(len(codes))) / len(codes) * 1000).long()[torch.randperm(len(codes))]
+    noise = torch.randn_like(codes)
+    kept = ALPHAS[steps][:, None, None, None]
+    return kept.sqrt() * codes + (1 - kept).sqrt() * noise, noise, steps
+
+
+def loss_of(answer: Tensor, noise: Tensor, steps: Tensor, batch: Batch, face: float) -> Tensor:
+    """Squared error, steps weighted by min(SNR, 5) / SNR (arXiv 2303.09556), cells of the face by `face`."""
+    ratio = ALPHAS[steps] / (1 - ALPHAS[steps])
+    cells = np.arange(batch.codes.shape[-1]) * 8 + 4
+    middle = batch.points.mean(1)
+    reach = np.linalg.norm(batch.points[:, 0] - batch.points[:, 1], axis=1).clip(8) * 1.3
+    x = abs(cells[None] - middle[:, :1]) < reach[:, None]
+    y = abs(cells[None] - middle[:, 1:]) < reach[:, None] * 1.4
+    weight = 1 + (face - 1) * torch.from_numpy(y[:, :, None] & x[:, None]).float()[:, None]
+    error = ((answer - noise) ** 2 * weight / weight.mean((1, 2, 3), keepdim=True)).mean((1, 2, 3))
+    return (error * ratio.clamp(max=5) / ratio).mean()
+
+
+def time_ids(count: int) -> Tensor:
+    return torch.tensor([192.0, 192, 0, 0, 192, 192]).repeat(count, 1)
+
+
+def rate_at(through: float, step: int, highest: float) -> float:
+    return highest * min(1, (step + 1) / 100) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * min(1, through))))
+
+
+@torch.no_grad()
+def follow(mean: nn.Module, model: nn.Module, step: int, keep: float = 0.999) -> None:
+    keep = min(keep, (1 + step) / (10 + step))
+    for old, new in zip(mean.parameters(), model.parameters(), strict=True):
+        old.lerp_(new, 1 - keep)
+
+
+def train(run: Path, minutes: float, highest: float, whole: float) -> None:
+    torch.manual_seed(0)
+    codes = Codes(run)
+    model = nn.ModuleDict({"unet": new_unet(), "text": Text(run)})
+    mean = copy.deepcopy(model)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=highest, betas=(0.9, 0.99), weight_decay=1e-3)
+    step, state = 0, restore(run / "checkpoint.pt")
+    if state is not None:
+        model.load_state_dict(state["model"])
+        mean.load_state_dict(state["mean"])
+        optimiser.load_state_dict(state["optimiser"])
+        step = state["step"]
+    log, started, saved = Log(run / "checkpoint.log", 50), time.time(), time.time()
+    print(f"{len(codes.code)} codes, {sum(p.numel() for p in model['unet'].parameters()) / 1e6:.1f} M numbers in the UNet")
+    keep = lambda: save(  # noqa: E731
+        run / "checkpoint.pt", model=model.state_dict(), mean=mean.state_dict(), optimiser=optimiser.state_dict(), step=step
+    )
+    while (through := (time.time() - started) / (minutes * 60)) < 1:
+        r = np.random.default_rng((17, step))
+        torch.manual_seed(step)
+        batch = codes.batch(WHOLE if through > 1 - whole else WINDOW, r)
+        context, pooled = model["text"](codes.captions(batch.rows, r, 0.75))
+        empty = torch.from_numpy(r.random(len(batch.rows)) < 0.08)
+        context, pooled = context * ~empty[:, None, None], pooled * ~empty[:, None]
+        x, noise, steps = noisy(batch.codes)
+        added = {"text_embeds": pooled, "time_ids": time_ids(len(x))}
+        answer = model["unet"](x, steps, context, added_cond_kwargs=added).sample
+        loss = loss_of(answer, noise, steps, batch, 2.0)
+        for group in optimiser.param_groups:
+            group["lr"] = rate_at(through, step, highest)
+        optimiser.zero_grad()
+        loss.backward()
+        model["unet"].add_embedding.linear_1.weight.grad[:, TEXT:] = 0
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        step += 1
+        follow(mean, model, step)
+        log(step, loss=loss.item())
+        if time.time() - saved > 240:
+            keep()
+            saved = time.time()
+    keep()
+
+
+def trained(run: Path) -> tuple[UNet2DConditionModel, Text]:
+    """UNet and text encoders, the running means of their weights."""
+    model = nn.ModuleDict({"unet": new_unet(), "text": Text(run)})
+    model.load_state_dict(torch.load(run / "checkpoint.pt", weights_only=True)["mean"])
+    return model["unet"].eval(), model["text"].eval()
+
+
+def export(run: Path, folder: Path) -> None:
+    """Write the diffusers folder, in fp16."""
+    unet, text = trained(run)
+    pipeline = StableDiffusionXLPipeline(
+        vae=AutoencoderKL.from_pretrained(run / "vae"),
+        text_encoder=text.first,
+        text_encoder_2=text.second,
+        tokenizer=text.tokenizer,
+        tokenizer_2=text.tokenizer_2,
+        unet=unet,
+        scheduler=EulerDiscreteScheduler(**BETAS, timestep_spacing="leading", steps_offset=1),
+        add_watermarker=False,
+    )
+    pipeline.to(dtype=torch.float16).save_pretrained(folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train the checkpoint.")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--whole", type=float, default=0.3, help="part of the time in which whole pictures are seen")
+    parser.add_argument("--export", type=Path)
+    args = parser.parse_args()
+    if args.export:
+        export(args.run, args.export)
+    else:
+        train(args.run, args.minutes, args.rate, args.whole)
+
+
+if __name__ == "__main__":
+    main()
