@@ -1,6 +1,7 @@
-# make demo   the main job with stand-in weights: outputs/demo.png      make test   everything that CI runs
-# make page   a page to use InstantID without a WebUI, on stand-in weights: http://127.0.0.1:7861
-# make env    only the environment, .venv                               make oracle the environment of insightface, .oracle
+# make demo   two people in many pictures, with the small model: outputs/demo.png     make test   everything that CI runs
+# make page   a page to use InstantID without a WebUI, on the small model: http://127.0.0.1:7861
+# make env    only the environment, .venv            make oracle   the environment of insightface, .oracle
+# make .training/ready   the environment of training/, which nothing else needs
 PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --quiet
 
@@ -39,6 +40,14 @@ oracle: .oracle/ready
 	.oracle/bin/python $(PIP) install --group oracle
 	touch $@
 
+# What anny declares beside these is for fitting and viewing; only its shapes are used.
+.training/ready: pyproject.toml
+	$(PYTHON) -m venv .training
+	.training/bin/python $(PIP) install --upgrade "pip>=25.1"
+	.training/bin/python $(PIP) install --group training
+	.training/bin/python $(PIP) install --no-deps anny==0.6.2 roma trimesh warp-lang
+	touch $@
+
 .page-4.40/ready: GROUP = page
 .page-3.41/ready: GROUP = page-old
 .page-%/ready: pyproject.toml
@@ -48,4 +57,4 @@ oracle: .oracle/ready
 	touch $@
 
 clean:
-	rm -rf .venv .oracle .page-* outputs stand-ins
+	rm -rf .venv .oracle .training .page-* outputs

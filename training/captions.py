@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from training.people import CLOTHES, COLOURS, EYE_COLOURS, HAIR, HATS, Person
+from training.styles import STYLES
+
 SKIN = ("fair", "light", "tan", "brown", "dark")
 STYLE_WORDS = {
     "bald": "a bald head",
@@ -20,12 +23,40 @@ STYLE_WORDS = {
     "long": "{} long hair",
 }
 BEARD_WORDS = {"stubble": "stubble", "moustache": "a moustache", "goatee": "a goatee", "full": "a full beard"}
-FILLERS = (
-    *"a the of in on with and at by his her very nice beautiful great simple high quality detailed sharp best good looking".split(),
-    *"studio light soft natural face head close up view front side city street forest beach snow night day sky".split(),
-    *"astronaut king queen doctor chef film cinematic 4k style picture image painting drawing art ugly bad blurry low".split(),
-)
+FILLERS = """
+the in on with and at by his her very nice beautiful great simple high quality detailed sharp best good looking studio light
+soft natural close up view front side city street forest beach snow night day sky astronaut king queen doctor chef film cinematic
+style picture image painting drawing art ugly bad blurry low
+"""
 """Words that a person may write and that no picture here can show: the text encoders learn to pass over them."""
+
+
+CHANGE_WORDS = {
+    "head-fat-incr": ("round face", "thin face"),
+    "head-scale-horiz-incr": ("wide head", "narrow head"),
+    "head-scale-vert-incr": ("long head", "short head"),
+    "nose-scale-horiz-incr": ("wide nose", "narrow nose"),
+    "nose-scale-vert-incr": ("long nose", "short nose"),
+    "mouth-scale-horiz-incr": ("wide mouth", "small mouth"),
+    "mouth-lowerlip-volume-incr": ("full lips", "thin lips"),
+    "chin-width-incr": ("wide chin", "narrow chin"),
+    "chin-prominent-incr": ("long chin", "short chin"),
+    "l-eye-scale-incr": ("big eyes", "small eyes"),
+    "l-ear-scale-incr": ("big ears", "small ears"),
+}
+EYE_WORDS = ("dark eyes", "brown eyes", "green eyes", "blue eyes", "grey eyes")
+
+
+def traits(person: Person) -> list[str]:
+    """What is special about a face, as phrases."""
+    phrases = [EYE_WORDS[EYE_COLOURS.index(person.eye_rgb)]]
+    for name, (more, less) in CHANGE_WORDS.items():
+        value = person.changes.get(name, 0.0)
+        phrases += [more] if value > 0.35 else [less] if value < -0.35 else []
+    phrases += ["thick brows"] if person.brow[0] > 1.25 else ["thin brows"] if person.brow[0] < 0.85 else []
+    phrases += ["red lips"] if person.lip[0] > 0.45 else []
+    phrases += ["freckles"] if person.freckles else []
+    return phrases
 
 
 def describe(shown: dict[str, Any]) -> list[str]:
@@ -51,8 +82,8 @@ def scene(shown: dict[str, Any]) -> list[str]:
     return phrases
 
 
-def caption(shown: dict[str, Any], style: str, r: np.random.Generator, *, identity: float) -> str:
-    """One of many captions of a picture. identity: how often it says who it is."""
+def caption(shown: dict[str, Any], style: str, own: list[str], r: np.random.Generator, *, identity: float) -> str:
+    """One of many captions of a picture. own: the person's traits. identity: how often it says who it is."""
     who = shown["gender"] if r.random() < 0.3 + 0.7 * identity else "person"
     if shown["old"] and r.random() < identity:
         who = f"old {who}"
@@ -62,20 +93,19 @@ def caption(shown: dict[str, Any], style: str, r: np.random.Generator, *, identi
     phrases = scene(shown)
     if r.random() < identity:
         phrases += [phrase for phrase in describe(shown) if r.random() < 0.85]
+        phrases += [phrase for phrase in own if r.random() < 0.5]
     phrases = [phrase for phrase in phrases if r.random() < 0.93]
     r.shuffle(phrases)
     if r.random() < 0.15:
-        phrases.insert(int(r.integers(len(phrases) + 1)), " ".join(r.choice(FILLERS, int(r.integers(1, 4)))))
+        phrases.insert(int(r.integers(len(phrases) + 1)), " ".join(r.choice(FILLERS.split(), int(r.integers(1, 4)))))
     return ", ".join([subject, *phrases])
 
 
 def vocabulary() -> list[str]:
     """Every word of the captions, and what else a prompt may hold."""
-    from training.people import CLOTHES, COLOURS, HAIR, HATS
-    from training.styles import STYLES
-
-    texts = [*COLOURS, *HAIR, *STYLES, *CLOTHES, *HATS[1:], *SKIN, *STYLE_WORDS.values(), *BEARD_WORDS.values(), *FILLERS]
-    texts += "person woman man old portrait of a photo background glasses open mouth smiling skin ,".split()
+    texts = [*COLOURS, *HAIR, *STYLES, *CLOTHES, *HATS[1:], *SKIN, *STYLE_WORDS.values(), *BEARD_WORDS.values(), FILLERS]
+    texts += [*EYE_WORDS, *(word for pair in CHANGE_WORDS.values() for word in pair), "thick thin brows red lips freckles"]
+    texts.append("person woman man old portrait of a photo background glasses open mouth smiling skin ,")
     return sorted({word for text in texts for word in text.replace("{}", "").split()})
 
 

@@ -21,8 +21,10 @@ from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPi
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from training.captions import caption, write_tokenizer
+from training.captions import caption, traits, write_tokenizer
+from training.people import make_person
 from training.runs import Log, restore, save
+from training.shapes import Shapes
 
 CHANNELS, DEPTHS = (64, 64, 128), (1, 1, 1)
 TEXT = 64
@@ -136,13 +138,14 @@ class Batch:
 class Codes:
     """All codes in memory."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, shape: Shapes) -> None:
         files = sorted((run / "latents").glob("latents-*.npz"), key=lambda p: int(p.stem.split("-")[1]))
         parts = [np.load(p) for p in files]
         join = lambda name: np.concatenate([p[name] for p in parts])  # noqa: E731
         self.code, self.points, self.number, self.style = map(join, ("code", "points", "number", "style"))
         self.index = join("index")
         self.shown = [json.loads(str(text)) for text in join("shown")]
+        self.traits = {int(number): traits(make_person(int(number), shape)) for number in np.unique(self.number)}
 
     def batch(self, window: int, r: np.random.Generator) -> Batch:
         rows = r.integers(0, len(self.code), BATCH[window])
@@ -154,12 +157,13 @@ class Codes:
                 x, y = np.clip(self.points[row].mean(0) / 8 - window / 2 + r.uniform(-4, 4, 2), 0, free).astype(int)
             codes.append(self.code[row, :, y : y + window, x : x + window])
             points.append(self.points[row] - (8 * x, 8 * y))
-        return Batch(
-            codes=torch.from_numpy(np.stack(codes)).float(), points=np.stack(points), rows=rows, size=8 * window
-        )
+        return Batch(codes=torch.from_numpy(np.stack(codes)).float(), points=np.stack(points), rows=rows, size=8 * window)
 
     def captions(self, rows: np.ndarray, r: np.random.Generator, identity: float) -> list[str]:
-        return [caption(self.shown[row], str(self.style[row]), r, identity=identity) for row in rows]
+        return [
+            caption(self.shown[row], str(self.style[row]), self.traits[int(self.number[row])], r, identity=identity)
+            for row in rows
+        ]
 
 
 ALPHAS = torch.cumprod(1 - torch.linspace(BETAS["beta_start"] ** 0.5, BETAS["beta_end"] ** 0.5, 1000) ** 2, 0)
@@ -203,7 +207,8 @@ def follow(mean: nn.Module, model: nn.Module, step: int, keep: float = 0.999) ->
 
 def train(run: Path, minutes: float, highest: float, whole: float) -> None:
     torch.manual_seed(0)
-    codes = Codes(run)
+    people = Shapes()
+    codes = Codes(run, people)
     model = nn.ModuleDict({"unet": new_unet(), "text": Text(run)})
     mean = copy.deepcopy(model)
     optimiser = torch.optim.AdamW(model.parameters(), lr=highest, betas=(0.9, 0.99), weight_decay=1e-3)
@@ -241,7 +246,7 @@ def train(run: Path, minutes: float, highest: float, whole: float) -> None:
         log(step, loss=loss.item())
         if time.time() - saved > 240:
             keep()
-            saved = time.time()
+            saved, codes = time.time(), Codes(run, people)
     keep()
 
 

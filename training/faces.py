@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -58,7 +59,8 @@ class Separable(nn.Module):
 
 def _head(width: int) -> list[nn.Module]:
     """Weights of each place of the last map, then 512 numbers of about unit deviation: a norm of about 22."""
-    return [conv(width, width, 1), nn.PReLU(width), nn.Conv2d(width, width, 7, groups=width), nn.Flatten(), nn.Linear(width, EMBEDDING)]
+    places = nn.Conv2d(width, width, 7, groups=width)
+    return [conv(width, width, 1), nn.PReLU(width), places, nn.Flatten(), nn.Linear(width, EMBEDDING)]
 
 
 def new_recogniser() -> nn.Sequential:
@@ -145,10 +147,10 @@ class Detector(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        widths = (16, 24, 48, 64, 96, 96)
+        widths = (16, 24, 40, 56, 64, 64)
         self.stem = nn.Sequential(conv(3, widths[0], 3, 1), nn.ReLU())
         self.steps = nn.ModuleList()
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
+        for before, after in pairwise(widths):
             body = _Body(after) if after > widths[1] else nn.Identity()
             self.steps.append(nn.Sequential(conv(before, after, 3, 2), nn.ReLU(), body))
         self.sides = nn.ModuleList([conv(width, 48, 1) for width in widths[1:]])
@@ -169,7 +171,7 @@ class Detector(nn.Module):
         total = self.sides[4](found[4])
         maps = []
         for i in (3, 2, 1, 0):
-            total = F.interpolate(total, scale_factor=2.0, mode="nearest") + self.sides[i](found[i])
+            total = F.interpolate(total, size=found[i].shape[2:], mode="nearest") + self.sides[i](found[i])
             if i < 3:
                 maps.append(self.out[i](self.heads[i](total)))
         return maps[::-1]
@@ -308,16 +310,67 @@ def train_detector(data: Path, run: Path, steps: int, minutes: float) -> None:
     save(run / "detector.pt", model=net.state_dict(), optimiser=optimiser.state_dict(), step=step)
 
 
+IR_VERSION, OPSET = 6, 11
+"""As the stand-ins': every onnxruntime from 1.16 on opens them."""
+
+
+def export(run: Path, folder: Path) -> None:
+    """Write antelopev2/scrfd_10g_bnkps.onnx, antelopev2/glintr100.onnx and judge.onnx, with weights in fp16."""
+    from lib_instantid.face.model_files import DETECTOR_FILE, RECOGNISER_FILE
+
+    (folder / "antelopev2").mkdir(parents=True, exist_ok=True)
+    _write(Detector(), run / "detector.pt", folder / "antelopev2" / DETECTOR_FILE, 640)
+    _write(new_recogniser(), run / "recogniser.pt", folder / "antelopev2" / RECOGNISER_FILE, 112)
+    _write(new_judge(), run / "judge.pt", folder / "judge.onnx", 112)
+
+
+def _write(net: nn.Module, weights: Path, path: Path, side: int) -> None:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    net.load_state_dict(torch.load(weights, weights_only=True)["model"])
+    axes = {"input.1": {2: "height", 3: "width"}} if side == 640 else {"input.1": {0: "batch"}}
+    outputs = [f"{part}_{stride}" for part in ("score", "bbox", "kps") for stride in STRIDES] if side == 640 else ["embedding"]
+    torch.onnx.export(
+        net.eval(),
+        (torch.zeros(1, 3, side, side),),
+        str(path),
+        input_names=["input.1"],
+        output_names=outputs,
+        dynamic_axes=axes,
+        opset_version=OPSET,
+        dynamo=False,
+    )
+    model = onnx.load(path)
+    casts, kept = [], []
+    for weight in model.graph.initializer:
+        if weight.data_type == TensorProto.FLOAT and np.prod(weight.dims) > 64:
+            small = numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float16), weight.name + ".fp16")
+            casts.append(helper.make_node("Cast", [small.name], [weight.name], to=TensorProto.FLOAT))
+            weight = small
+        kept.append(weight)
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    model.ir_version, model.producer_name = IR_VERSION, "sd-webui-instantid"
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train a face model.")
-    parser.add_argument("kind", choices=("recogniser", "judge", "detector"))
-    parser.add_argument("data", type=Path)
+    parser = argparse.ArgumentParser(description="Train a face model, or write them all.")
+    parser.add_argument("kind", choices=("recogniser", "judge", "detector", "export"))
+    parser.add_argument("data", type=Path, help="of export: the folder to write to")
     parser.add_argument("run", type=Path)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--minutes", type=float, default=math.inf)
     args = parser.parse_args()
     torch.manual_seed(0)
-    if args.kind == "detector":
+    if args.kind == "export":
+        export(args.run, args.data)
+    elif args.kind == "detector":
         train_detector(args.data, args.run, args.steps, args.minutes)
     else:
         train_recogniser(args.kind, args.data, args.run, args.steps, args.minutes)

@@ -24,6 +24,7 @@ from lib_instantid.nets.resampler import Resampler
 from training.checkpoint import TEXT, WHOLE, WINDOW, Batch, Codes, follow, loss_of, noisy, rate_at, time_ids, trained
 from training.faces import new_recogniser
 from training.runs import Log, load_pictures, restore, save
+from training.shapes import Shapes
 
 TOKENS, WIDTH, LAYERS = 16, 128, 2
 HINT = (8, 16, 32, 64)
@@ -107,7 +108,7 @@ class References:
 
 def train(run: Path, minutes: float, highest: float, whole: float) -> None:
     torch.manual_seed(0)
-    codes = Codes(run)
+    codes = Codes(run, Shapes())
     references = References(run, codes)
     unet, text = trained(run)
     unet.requires_grad_(False)

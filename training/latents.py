@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--parts", type=int, default=1)
     args = parser.parse_args()
     vae = AutoencoderKL.from_pretrained(args.run / "vae")
-    leave_out(vae, costly(vae, decoder_only=True))
+    leave_out(costly(vae, decoder_only=True))
     folder = args.run / "latents"
     folder.mkdir(exist_ok=True)
     pictures, views = load_pictures(args.data, below=500_000)

@@ -7,6 +7,7 @@ those above are kept for measuring.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -44,7 +45,18 @@ BEARDS = ("none", "stubble", "moustache", "goatee", "full")
 CLOTHES = ("shirt", "sweater", "jacket")
 HATS = ("none", "beanie", "cap")
 BACKGROUNDS = ("plain", "gradient", "wall", "spots", "stripes")
-FIRST_UNSEEN = 1_000_000
+THICK = {"crop": 0.006, "short": 0.012, "fringe": 0.012, "curly": 0.03, "bun": 0.008}
+"""How far hair stands off the head."""
+
+HAT_EDGE = 0.709
+Found = dict[str, Floats]
+"""What a layer knows of each of its pixels: base (N, 3), normal (N, 3), extra (N, A)."""
+
+Paint = tuple[np.ndarray, np.ndarray, float]
+"""Colour (N, 3), where there is something (N,), and how much it shines."""
+
+Worn = tuple[shapes.Mesh, Callable[[Found], Paint]]
+Affine = tuple[Floats, Floats]
 
 SKIN_RAMP = np.array([(250, 218, 196), (236, 190, 158), (206, 150, 112), (158, 106, 74), (112, 72, 50), (74, 46, 34)], float)
 
@@ -187,8 +199,8 @@ def make_view(seed: int, person: Person) -> View:
     )
     if seed:
         return view
-    calm = dict(smile=0.0, mouth=0.0, brows=0.0, blink=0.0, pattern="plain", hat="none", glasses="none", place=(0.5, 0.5))
-    return replace(view, yaw=view.yaw / 4, pitch=view.pitch / 4, roll=view.roll / 4, scale=1.0, **calm)
+    view = replace(view, smile=0.0, mouth=0.0, brows=0.0, blink=0.0, pattern="plain", hat="none", glasses="none")
+    return replace(view, yaw=view.yaw / 4, pitch=view.pitch / 4, roll=view.roll / 4, place=(0.5, 0.5), scale=1.0)
 
 
 class Renderer:
@@ -260,7 +272,8 @@ class _Canvas:
         y = -turned[:, 2] / distance * focal + self._side * self._view.place[1]
         return np.stack([x, y], axis=1).astype(np.float32), distance.astype(np.float32)
 
-    def layer(self, points: Floats, faces: Ints, base: Floats, extra: Floats | None, paint) -> None:
+    def layer(self, points: Floats, faces: Ints, base: Floats, extra: Floats | None, paint: Callable[[Found], Paint]) -> None:
+        """Draw a mesh where it is nearer than what is there."""
         xy, distance = self.project(points)
         normal = normals(self.turn(points), faces)
         values = np.concatenate([base, normal] + ([] if extra is None else [extra]), axis=1).astype(np.float32)
@@ -269,9 +282,9 @@ class _Canvas:
         draw(xy, distance, faces, values, z, out)
         seen = np.flatnonzero((z < self.z).ravel())
         found = out.reshape(-1, values.shape[1])[seen]
-        found = dict(base=found[:, :3], normal=found[:, 3:6], extra=found[:, 6:])
-        colour, there, shine = paint(found)
-        shaded = colour * self._light(found["normal"], shine)[:, None]
+        known = {"base": found[:, :3], "normal": found[:, 3:6], "extra": found[:, 6:]}
+        colour, there, shine = paint(known)
+        shaded = colour * self._light(known["normal"], shine)[:, None]
         seen, shaded = seen[there], shaded[there]
         self.z.ravel()[seen] = z.ravel()[seen]
         self.rgb.reshape(-1, 3)[seen] = shaded
@@ -302,7 +315,7 @@ def _smooth(value: Floats, edge: float, width: float) -> Floats:
     return part * part * (3 - 2 * part)
 
 
-def _skin(found: dict, person: Person, view: View):
+def _skin(found: Found, person: Person, view: View) -> Paint:
     x, y, z = found["base"].T
     lips, eye = found["extra"].T
     colour = np.tile(np.array(person.skin, dtype=np.float32), (len(x), 1))
@@ -318,7 +331,7 @@ def _skin(found: dict, person: Person, view: View):
         near = np.hypot(x - person.mole[0], z - person.mole[1])
         blend(front * (1 - _smooth(near, 0.0026, 0.0016)), np.array(person.skin) * 0.35)
     hair = np.array(person.hair_rgb, dtype=np.float32)
-    blend(front * _beard(person, x, y, z, lips), hair * (0.75 if person.beard != "stubble" else 0.6))
+    blend(front * _beard(person, x, y, z), hair * (0.75 if person.beard != "stubble" else 0.6))
     lip = np.array([176, 66, 72]) * person.lip[0] + np.array(person.skin) * (1 - person.lip[0]) * (0.92, 0.76, 0.74)
     blend(front * _smooth(lips, 0.5, 0.35), lip * person.lip[1])
     thick, arch, height, dark = person.brow
@@ -342,7 +355,7 @@ def _skin(found: dict, person: Person, view: View):
     return colour, np.ones(len(x), dtype=bool), 0.08
 
 
-def _beard(person: Person, x: Floats, y: Floats, z: Floats, lips: Floats) -> Floats:
+def _beard(person: Person, x: Floats, y: Floats, z: Floats) -> Floats:
     none = np.zeros_like(x)
     if person.beard == "none":
         return none
@@ -364,78 +377,96 @@ def _hairline(person: Person, turn: Floats) -> Floats:
     if person.style == "fringe":
         line = np.interp(away, [0, 0.75, 0.95, 1.25, 1.6, np.pi], [front, front, 0.67, 0.645, 0.62, 0.585])
         return line + 0.0025 * np.sin(turn * 31) + 0.002 * np.sin(turn * 17 + 1)
-    line = np.interp(away, [0, 0.5, 0.85, 1.15, 1.3, 1.6, np.pi], [front, front - 0.001, front - 0.012, 0.672, 0.645, 0.62, 0.585])
+    heights = [front, front - 0.001, front - 0.012, 0.672, 0.645, 0.62, 0.585]
+    line = np.interp(away, [0, 0.5, 0.85, 1.15, 1.3, 1.6, np.pi], heights)
     return line + 0.02 * person.part * np.sin(turn) * (away < 1)
 
 
-def _worn(shape: Shapes, person: Person, view: View, head: Floats, normal: Floats, affine):
+def _worn(shape: Shapes, person: Person, view: View, head: Floats, normal: Floats, affine: Affine) -> list[Worn]:
     """Hair, hat and glasses, as meshes with what paints them."""
-    place = lambda points: points @ affine[0] + affine[1]  # noqa: E731
-    base = shape.base
-    hair = np.array(person.hair_rgb, dtype=np.float32)
-    hat = np.array(COLOURS[view.hat_colour], dtype=np.float32)
-    thick = {"bald": 0.0, "crop": 0.006, "short": 0.012, "fringe": 0.012, "curly": 0.03, "bun": 0.008}.get(person.style, 0.012)
-    hat_edge = 0.709
-    found = []
-
-    def paint_hair(f):
-        turn, z = _azimuth(f["base"]), f["base"][:, 2]
-        there = z > _hairline(person, turn)
-        if view.hat != "none":
-            there &= z < hat_edge + 0.004
-        shade = _strands(turn, z, person.number, 1.0)
-        if person.style == "curly":
-            x, y, z2 = f["base"].T
-            shade = 1 + 0.16 * np.sin(x * 420 + 2 * np.sin(z2 * 300)) * np.sin(z2 * 400 + 2 * np.sin(y * 350))
-        return hair * shade[:, None], there, 0.06
-
+    found: list[Worn] = []
     if person.style != "bald":
-        grown = np.full(len(base), thick, dtype=np.float32)
-        line = _hairline(person, _azimuth(base))
-        grown *= np.clip((base[:, 2] - line + 0.012) / 0.03, 0.25, 1)
-        if person.style == "curly":
-            grown *= 1 + 0.25 * np.sin(base[:, 0] * 260) * np.sin(base[:, 2] * 240 + base[:, 1] * 200)
-        if view.hat != "none":
-            grown = np.minimum(grown, 0.008)
-        mesh = shapes.Mesh(points=(head + normal * grown[:, None]).astype(np.float32), faces=shape.scalp, base=base)
-        found.append((mesh, paint_hair))
+        found.append(_cap_of_hair(shape, person, view, head, normal))
     if person.style in ("chin", "long"):
-        low = 0.535 if person.style == "chin" else 0.42
-        sheet = shapes.curtain(1.25, low, 0.04 + 0.012 * (person.part > 0))
-        sheet = shapes.Mesh(points=place(sheet.points).astype(np.float32), faces=sheet.faces, base=sheet.base)
-
-        def paint_sheet(f):
-            turn, z = _azimuth(f["base"]), f["base"][:, 2]
-            edge = low + 0.012 + 0.008 * np.sin(turn * 23) + 0.005 * np.sin(turn * 51)
-            there = (z > edge) & ((z < hat_edge) if view.hat != "none" else (z < 0.73))
-            return hair * _strands(turn, z, person.number, 1.3)[:, None] * 0.94, there, 0.06
-
-        found.append((sheet, paint_sheet))
+        found.append(_long_hair(person, view, affine))
     if person.style == "bun" and view.hat == "none":
         points, faces = shapes.ball((0, -0.005, 0.785), (0.036, 0.036, 0.03))
-        mesh = shapes.Mesh(points=place(points).astype(np.float32), faces=faces, base=points)
-        found.append((mesh, lambda f: (hair * _strands(f["base"][:, 0] * 25, f["base"][:, 2], 3, 1)[:, None], slice(None), 0.05)))
+        found.append((_placed(points, faces, affine), lambda f: _bun(f, person)))
     if view.hat != "none":
-        high = 0.014 + 0.006 * np.clip((base[:, 2] - 0.72) / 0.03, 0, 1)
-        mesh = shapes.Mesh(points=(head + normal * high[:, None]).astype(np.float32), faces=shape.scalp, base=base)
-
-        def paint_hat(f):
-            z = f["base"][:, 2]
-            rib = 1 + 0.06 * np.sin(_azimuth(f["base"]) * 60) if view.hat == "beanie" else np.ones(len(z))
-            band = np.where(z < hat_edge + 0.014, 0.82, 1.0) if view.hat == "beanie" else 1.0
-            return hat * (rib * band)[:, None], z > hat_edge, 0.0
-
-        found.append((mesh, paint_hat))
-        if view.hat == "cap":
-            points, faces = shapes.brim()
-            mesh = shapes.Mesh(points=place(points).astype(np.float32), faces=faces, base=points)
-            found.append((mesh, lambda f: (np.tile(hat * 0.85, (len(f["base"]), 1)), slice(None), 0.0)))
+        found += _hat(shape, view, head, normal, affine)
     if view.glasses != "none":
         size = (0.0215, 0.019, 0.0) if view.glasses == "round" else (0.0235, 0.0165, 1.0)
-        points, faces = shapes.glasses(*size)
-        mesh = shapes.Mesh(points=place(points).astype(np.float32), faces=faces, base=points)
-        found.append((mesh, lambda f: (np.full((len(f["base"]), 3), 26.0), slice(None), 0.1)))
+        found.append((_placed(*shapes.glasses(*size), affine), lambda f: _painted(f, np.full(3, 26.0), shine=0.1)))
     return found
+
+
+def _placed(points: Floats, faces: Ints, affine: Affine) -> shapes.Mesh:
+    """Something in base coordinates on a person's head."""
+    return shapes.Mesh(points=(points @ affine[0] + affine[1]).astype(np.float32), faces=faces, base=points)
+
+
+def _painted(found: Found, colour: np.ndarray, shine: float = 0.0) -> Paint:
+    count = len(found["base"])
+    return np.tile(colour, (count, 1)), np.ones(count, dtype=bool), shine
+
+
+def _bun(found: Found, person: Person) -> Paint:
+    shade = _strands(found["base"][:, 0] * 25, found["base"][:, 2], 3, 1)[:, None]
+    return np.array(person.hair_rgb) * shade, np.ones(len(shade), dtype=bool), 0.05
+
+
+def _cap_of_hair(shape: Shapes, person: Person, view: View, head: Floats, normal: Floats) -> Worn:
+    """The scalp, moved outwards; the hairline is cut out of it point by point."""
+    base = shape.base
+    grown = np.full(len(base), THICK.get(person.style, 0.012), dtype=np.float32)
+    grown *= np.clip((base[:, 2] - _hairline(person, _azimuth(base)) + 0.012) / 0.03, 0.25, 1)
+    if person.style == "curly":
+        grown *= 1 + 0.25 * np.sin(base[:, 0] * 260) * np.sin(base[:, 2] * 240 + base[:, 1] * 200)
+    if view.hat != "none":
+        grown = np.minimum(grown, 0.008)
+
+    def paint(found: Found) -> Paint:
+        x, y, z = found["base"].T
+        turn = _azimuth(found["base"])
+        there = z > _hairline(person, turn)
+        if view.hat != "none":
+            there &= z < HAT_EDGE + 0.004
+        shade = _strands(turn, z, person.number, 1.0)
+        if person.style == "curly":
+            shade = 1 + 0.16 * np.sin(x * 420 + 2 * np.sin(z * 300)) * np.sin(z * 400 + 2 * np.sin(y * 350))
+        return np.array(person.hair_rgb, dtype=np.float32) * shade[:, None], there, 0.06
+
+    return shapes.Mesh(points=(head + normal * grown[:, None]).astype(np.float32), faces=shape.scalp, base=base), paint
+
+
+def _long_hair(person: Person, view: View, affine: Affine) -> Worn:
+    low = 0.535 if person.style == "chin" else 0.42
+    sheet = shapes.curtain(1.25, low, 0.04 + 0.012 * (person.part > 0))
+
+    def paint(found: Found) -> Paint:
+        turn, z = _azimuth(found["base"]), found["base"][:, 2]
+        edge = low + 0.012 + 0.008 * np.sin(turn * 23) + 0.005 * np.sin(turn * 51)
+        there = (z > edge) & ((z < HAT_EDGE) if view.hat != "none" else (z < 0.73))
+        hair = np.array(person.hair_rgb, dtype=np.float32)
+        return hair * _strands(turn, z, person.number, 1.3)[:, None] * 0.94, there, 0.06
+
+    return _placed(sheet.points, sheet.faces, affine), paint
+
+
+def _hat(shape: Shapes, view: View, head: Floats, normal: Floats, affine: Affine) -> list[Worn]:
+    base, colour = shape.base, np.array(COLOURS[view.hat_colour], dtype=np.float32)
+    high = 0.014 + 0.006 * np.clip((base[:, 2] - 0.72) / 0.03, 0, 1)
+
+    def paint(found: Found) -> Paint:
+        z = found["base"][:, 2]
+        shade = np.ones(len(z))
+        if view.hat == "beanie":
+            shade = (1 + 0.06 * np.sin(_azimuth(found["base"]) * 60)) * np.where(z < HAT_EDGE + 0.014, 0.82, 1.0)
+        return colour * shade[:, None], z > HAT_EDGE, 0.0
+
+    mesh = shapes.Mesh(points=(head + normal * high[:, None]).astype(np.float32), faces=shape.scalp, base=base)
+    peak: list[Worn] = [(_placed(*shapes.brim(), affine), lambda f: _painted(f, colour * 0.85))]
+    return [(mesh, paint), *(peak if view.hat == "cap" else [])]
 
 
 def _background(view: View, side: int, r: np.random.Generator) -> np.ndarray:

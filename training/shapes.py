@@ -143,10 +143,11 @@ class Shapes:
     def marks(self) -> tuple[npt.NDArray[np.intp], ...]:
         """The points whose means are the five keypoints: eyes, nose, mouth corners; the viewer's left first."""
         eyes = [ball[np.argsort(self.base[ball, 1])[:6]] for ball in self.eyeballs]
-        nose = np.flatnonzero(self._moved("nose-scale-horiz-incr") > 0.5)
+        x, y, z = self.base.T
+        nose = np.flatnonzero((np.abs(x) < 0.004) & (z > 0.598) & (z < 0.636))
         lips = np.flatnonzero(self.lips > 0.5)
         corners = lips[np.argmin(self.base[lips, 0])], lips[np.argmax(self.base[lips, 0])]
-        return (*eyes, nose[[np.argmin(self.base[nose, 1])]], *(np.array([corner]) for corner in corners))
+        return (*eyes, nose[[np.argmin(y[nose])]], *(np.array([corner]) for corner in corners))
 
     @cached_property
     def scalp(self) -> Ints:

@@ -112,7 +112,8 @@ def _sink(layer: nn.Conv2d, pairs: list[tuple[int, int, int]], kernel: Tensor, r
 
 
 class _Same(nn.Module):
-    def forward(self, x: Tensor, temb: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, temb: None = None) -> Tensor:
+        del temb  # diffusers' blocks hand it to every resnet; a VAE has none
         return x
 
 
@@ -123,7 +124,7 @@ def costly(vae: AutoencoderKL, decoder_only: bool = False) -> list[tuple[nn.Modu
     return encoder if decoder_only else [*encoder, (up[3].resnets, 0), (up[3].resnets, 1), (up[2].resnets, 1)]
 
 
-def leave_out(vae: AutoencoderKL, places: list[tuple[nn.ModuleList, int]]) -> None:
+def leave_out(places: list[tuple[nn.ModuleList, int]]) -> None:
     """Make the blocks the identity, exactly, and do not compute them."""
     for blocks, index in places:
         blocks[index] = _Same()
@@ -203,7 +204,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.manual_seed(0)
     if args.finish:
-        finish(torch.load(args.run / "vae.pt", weights_only=True)["model"], load_pictures(args.data, below=500_000)[0], args.run / "vae")
+        state = torch.load(args.run / "vae.pt", weights_only=True)
+        finish(state["model"], load_pictures(args.data, below=500_000)[0], args.run / "vae")
         return
     vae = new_vae()
     begin_with_means(vae)
@@ -212,7 +214,7 @@ def main() -> None:
     if state is not None:
         vae = whole(state["model"])
         step, optimiser_state = state["step"], state["optimiser"]
-    leave_out(vae, costly(vae, args.decoder))
+    leave_out(costly(vae, args.decoder))
     vae.encoder.requires_grad_(not args.decoder)
     optimiser = torch.optim.Adam(vae.parameters(), lr=args.rate, betas=(0.9, 0.98))
     if optimiser_state is not None and state["decoder"] == args.decoder:

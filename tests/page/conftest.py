@@ -67,7 +67,8 @@ def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     python = GRADIOS[request.param] / "bin" / "python"
     subprocess.run([python, "-c", WRITE_WEIGHTS, folder / "weights"], cwd=ROOT, check=True, capture_output=True)
     command = [python, "-m", "lib_instantid", "page", "--port", str(port)]
-    command += ["--stand-ins", folder / "weights", "--out", folder / "outputs"]
+    command += ["--checkpoint", folder / "weights" / "checkpoint", "--models-dir", folder / "weights"]
+    command += ["--size", "256", "--steps", "8", "--out", folder / "outputs"]
     own = {"GRADIO_TEMP_DIR": str(folder / "uploads"), "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
     with (folder / "log").open("w") as log:
         server = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **own}, stdout=log, stderr=subprocess.STDOUT)
