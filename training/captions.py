@@ -25,8 +25,8 @@ STYLE_WORDS = {
 BEARD_WORDS = {"stubble": "stubble", "moustache": "a moustache", "goatee": "a goatee", "full": "a full beard"}
 FILLERS = """
 the in on with and at by his her very nice beautiful great simple high quality detailed sharp best good looking studio light
-soft natural close up view front side city street forest beach snow night day sky astronaut king queen doctor chef film cinematic
-style picture image painting drawing art ugly bad blurry low
+soft natural close up view front side city street forest beach snow night day sky astronaut king queen doctor chef film
+cinematic style picture image painting drawing art ugly bad blurry low
 """
 """Words that a person may write and that no picture here can show: the text encoders learn to pass over them."""
 
