@@ -118,7 +118,7 @@ BAD: dict[str, Bad] = {
     "lfs pointer": (raw(b"version https://git-lfs.github.com/spec/v1\n"), errors.BadModelFile, ("Git LFS pointer",)),
     "onnx": (raw(b"\x08\x06\x12\x07fixture"), errors.BadModelFile, ("ONNX",)),
     "cut torch file": (cut("ip-adapter.bin", load_adapter), errors.BadModelFile, ("damaged or incomplete", "again")),
-    "zip of something else": (raw(b"PK\x05\x06" + b"\0" * 18), errors.BadModelFile, ("damaged or incomplete",)),
+    "zip of something else": (raw(b"PK\x05\x06" + b"\0" * 18), errors.BadModelFile, ("zip format", ".safetensors")),
     "torch file without tensors": (adapter_of({"epoch": 3}), errors.BadModelFile, ("expected named tensors", "dict")),  # type: ignore[dict-item]
     "folder without weights": (lambda _, f: load_adapter(f), errors.MissingModelFile, ("no weight file", ".safetensors")),
     "plain ip-adapter": (

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from lib_instantid.errors import BadModelFile, MissingModelFile
 from lib_instantid.face.model_files import DETECTOR_FILE, PACKAGE, RECOGNISER_FILE
 from lib_instantid.nets.kinds import Kind, recognise
-from lib_instantid.nets.weights import WEIGHT_SUFFIXES, Weights, read_outline
+from lib_instantid.nets.weights import WEIGHT_SUFFIXES, read_outline
 
 HUB = "https://huggingface.co"
 INSTANTID = "InstantX/InstantID"
@@ -21,9 +21,6 @@ NET = "ControlNetModel"
 APACHE = "Apache-2.0"
 RESEARCH_ONLY = "non-commercial research only"
 MEGABYTE = 1_000_000
-
-UNMAPPED_LIMIT = 512 * MEGABYTE
-"""Bytes. A torch file of before 1.6 cannot be memory-mapped; a larger one is not looked into, as all of it would be read."""
 
 ONNX_START = b"\x08"
 """An ONNX file starts with its version number's field."""
@@ -190,7 +187,7 @@ def _look_into(path: Path) -> FoundModel:
 
 def _face_model(path: Path) -> tuple[Role | None, str]:
     """Detector and recogniser are used only together: each needs the other beside it."""
-    if _start(path)[:1] != ONNX_START:
+    if _start(path) != ONNX_START:
         raise BadModelFile("this is no ONNX model, but perhaps a web page or a Git LFS pointer. Fetch it again.")
     role = FACE_FILES[path.name]
     absent = [name for name in FACE_FILES if not path.with_name(name).is_file()]
@@ -200,19 +197,10 @@ def _face_model(path: Path) -> tuple[Role | None, str]:
 
 
 def _weights(path: Path) -> tuple[Role | None, str]:
-    kind, description = recognise(_outline(path))
+    kind, description = recognise(read_outline(path))
     return KIND_ROLES[kind], description
-
-
-def _outline(path: Path) -> Weights:
-    if _start(path)[:1] == b"\x80" and path.stat().st_size > UNMAPPED_LIMIT:
-        raise BadModelFile(
-            f"not looked into: a torch file of the old format and of more than {UNMAPPED_LIMIT // MEGABYTE} MB, which would "
-            "have to be read as a whole. Convert it to .safetensors."
-        )
-    return read_outline(path)
 
 
 def _start(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(9)
+        return file.read(1)

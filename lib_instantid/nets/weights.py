@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import re
-import struct
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +14,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from lib_instantid.errors import BadModelFile, MissingModelFile
+from lib_instantid.nets.pickles import check_torch_file
 
 DIFFUSERS_STEM = "diffusion_pytorch_model."
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 DAMAGED = (
     RuntimeError, EOFError, OSError, ValueError, LookupError, AssertionError, AttributeError, TypeError,
-    struct.error, zipfile.BadZipFile,
+    pickle.UnpicklingError,
 )  # fmt: skip
 """What torch's readers raise on damaged files: found by feeding them damaged files."""
 
@@ -46,7 +44,7 @@ class Weights:
 def read_weights(path: Path) -> Weights:
     """Read a `.safetensors` or torch file, or the one weight file of a diffusers folder.
 
-    Raises MissingModelFile, or BadModelFile for what is unreadable, truncated, or a pickle with code in it.
+    Raises MissingModelFile, or BadModelFile for what is unreadable, truncated, or might run code (`pickles`).
     """
     return _read(Path(path).expanduser(), outline=False)
 
@@ -129,17 +127,11 @@ def _read_safetensors(path: Path, outline: bool) -> Weights:
 
 
 def _load_torch(path: Path) -> object:
-    """The content of a torch file, with `weights_only`: only tensors and plain containers come out of it."""
+    """The content of a torch file: only tensors and plain containers come out of it."""
     try:
+        check_torch_file(path)
         # A1111 puts its own check in the place of `torch.load`, which refuses files of newer torch versions.
-        return torch.serialization.load(str(path), map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL (\S+)", str(error))
-        what = named[1] if named else "it is damaged or names code"
-        raise BadModelFile(
-            f"{path}: this pickle holds more than tensors ({what}). It is refused, because loading it could run its code. "
-            "Get the file from its publisher, or convert it to .safetensors on a machine you can lose."
-        ) from error
+        return torch.serialization.load(str(path), map_location="cpu", weights_only=True, mmap=True)
     except DAMAGED as error:
         raise BadModelFile(
             f"{path}: the torch file is damaged or incomplete ({_first_line(error)}). Fetch it again."

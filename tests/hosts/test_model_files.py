@@ -18,7 +18,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lib_instantid.face.model_files import find_face_models
-from lib_instantid.hosts import model_files
 from lib_instantid.hosts.model_files import (
     RELEASED,
     RESEARCH_ONLY,
@@ -152,13 +151,14 @@ def test_the_numbers_of_a_safetensors_file_are_not_read(tmp_path: Path) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kilobytes
 
 
-def test_a_large_torch_file_that_cannot_be_mapped_is_not_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torch_file_outside_the_zip_format_is_listed_unopened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save(adapter(), tmp_path / "old.ckpt", _use_new_zipfile_serialization=False)
-    assert only(tmp_path).role is Role.ADAPTER
-    monkeypatch.setattr(model_files, "UNMAPPED_LIMIT", 1000)
+    opened: list[object] = []
+    monkeypatch.setattr(torch.serialization, "load", lambda path, **_: opened.append(path))
     found = only(tmp_path)
+    assert opened == []
     assert found.role is None
-    assert "not looked into" in str(found.problem)
+    assert ".safetensors" in str(found.problem)
 
 
 class Payload:
@@ -224,7 +224,6 @@ def test_a_truncated_file_is_listed_as_incomplete(tmp_path: Path, name: str) -> 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")
 def test_no_damaged_file_keeps_the_others_from_being_listed(tmp_path: Path) -> None:
     rng = random.Random(0)
-    torch.save({"a": torch.ones(2)}, tmp_path / "good.bin", _use_new_zipfile_serialization=False)
     torch.save({"a": torch.ones(2)}, tmp_path / "good.pt")
     save_file({"a": torch.ones(2)}, tmp_path / "good.safetensors")
     for good in sorted(tmp_path.iterdir()):
@@ -234,10 +233,9 @@ def test_no_damaged_file_keeps_the_others_from_being_listed(tmp_path: Path) -> N
                 damaged[rng.randrange(2, len(damaged))] = rng.randrange(256)
             (tmp_path / f"{number}{good.suffix}").write_bytes(damaged)
     found = find_models([tmp_path])
-    assert len(found) == 603
+    assert len(found) == 402
     assert sum(model.problem is not None for model in found) > 200
     assert {model.path.name for model in found if model.path.stem == "good" and not model.problem} == {
-        "good.bin",
         "good.pt",
         "good.safetensors",
     }

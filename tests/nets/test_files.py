@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import pickle
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -37,11 +39,10 @@ def keys_values(adapter: Adapter) -> list[Tensor]:
 def test_every_layout_of_the_file_gives_the_same_adapter(nested: dict, flat: dict, tmp_path: Path) -> None:
     torch.save(nested, tmp_path / "whatever.dat")
     torch.save(flat, tmp_path / "flat.pth")
-    torch.save(nested, tmp_path / "legacy.bin", _use_new_zipfile_serialization=False)
     save_file(dict(sorted(flat.items())), tmp_path / "sorted.safetensors")
     save_file(dict(reversed(flat.items())), tmp_path / "no_suffix")
     expected = keys_values(load_adapter(tmp_path / "whatever.dat"))
-    for name in ("flat.pth", "legacy.bin", "sorted.safetensors", "no_suffix"):
+    for name in ("flat.pth", "sorted.safetensors", "no_suffix"):
         found = keys_values(load_adapter(tmp_path / name))
         assert all(map(torch.equal, found, expected)), name
 
@@ -91,6 +92,70 @@ def test_code_in_a_pickle_is_refused_and_does_not_run(tmp_path: Path, write: obj
     with pytest.raises(BadModelFile, match="refused"):
         read_weights(tmp_path / "evil.bin")
     assert not mark.exists()
+
+
+def refusal(path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What is said of a file, which nothing may have unpickled or run: not torch's reader of any version either."""
+    opened: list[str] = []
+    monkeypatch.setattr(torch.serialization, "load", lambda path, **_: opened.append(path))
+    monkeypatch.setattr(torch.jit, "load", lambda path, **_: opened.append(path))
+    with pytest.raises(BadModelFile) as refused:
+        read_weights(path)
+    assert opened == []
+    return str(refused.value)
+
+
+def test_only_torchs_zip_format_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the others `weights_only` could be passed by before torch 2.6: CVE-2025-32434."""
+    torch.save({"a": torch.ones(2)}, tmp_path / "old.bin", _use_new_zipfile_serialization=False)
+    (tmp_path / "PK-inside").write_bytes(b"tensors")
+    with tarfile.open(tmp_path / "tar.bin", "w", format=tarfile.GNU_FORMAT) as archive:
+        archive.add(tmp_path / "PK-inside", arcname="PK-inside")
+    assert (tmp_path / "tar.bin").read_bytes()[:2] == b"PK"
+    assert tarfile.is_tarfile(tmp_path / "tar.bin")
+    for name in ("old.bin", "tar.bin"):
+        said = refusal(tmp_path / name, monkeypatch)
+        assert name in said
+        assert "zip format" in said
+        assert ".safetensors" in said
+
+
+def test_a_torchscript_program_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save({"a": torch.ones(2)}, tmp_path / "program.pt")
+    with zipfile.ZipFile(tmp_path / "program.pt", "a") as archive:
+        archive.writestr("program/constants.pkl", pickle.dumps((), protocol=2))
+    assert "TorchScript" in refusal(tmp_path / "program.pt", monkeypatch)
+
+
+CODE = {
+    "a name": (b"cos\nsystem\n", "os.system"),
+    "a name beside an allowed one": (b"ctorch._utils\n_rebuild_tensor\n", "torch._utils._rebuild_tensor"),
+    "a name off the stack": (b"\x8c\x02os\x8c\x06system\x93", "SHORT_BINUNICODE"),
+    "an instance": (b"(ios\nsystem\n", "INST"),
+    "an object": (b"(ccollections\nOrderedDict\no", "OBJ"),
+    "a registered extension": (b"\x82\x01", "EXT1"),
+}
+
+
+@pytest.mark.parametrize("code", CODE)
+def test_a_pickle_is_known_by_its_opcodes_before_it_is_unpickled(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content, named = CODE[code]
+    with zipfile.ZipFile(tmp_path / "a.bin", "w") as archive:
+        archive.writestr("a/data.pkl", b"\x80\x02" + content + b".")
+        archive.writestr("a/version", b"3\n")
+    said = refusal(tmp_path / "a.bin", monkeypatch)
+    assert named in said
+    assert ".safetensors" in said
+
+
+def test_what_training_programs_save_beside_tensors_passes(tmp_path: Path) -> None:
+    module = torch.nn.Linear(2, 2)
+    torch.save(
+        {"state_dict": module.state_dict(), "p": module.weight, "epoch": 3, "rate": [1e-4, None, True, "a"]}, tmp_path / "a"
+    )
+    assert set(read_weights(tmp_path / "a").tensors) == {"state_dict.weight", "state_dict.bias", "p"}
 
 
 def test_a_folder_is_read_by_its_one_weight_file(tmp_path: Path) -> None:

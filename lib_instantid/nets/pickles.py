@@ -1,0 +1,74 @@
+"""Torch files looked through before anything unpickles them: what their pickle would call, told from its bytes.
+
+`torch.load` with `weights_only` is not enough by itself. Before torch 2.6 a file outside the zip format could run code
+(CVE-2025-32434), and a TorchScript archive is run whatever was asked for. So only the zip format passes here, and of its pickle
+only what tensors in plain containers need.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from lib_instantid.errors import BadModelFile
+
+ZIP_START = b"PK\x03\x04"
+"""What a torch file of today begins with, and what torch itself tells it by."""
+
+CURE = "Get it as .safetensors from its publisher, or convert it on a machine you can lose."
+
+ALLOWED = frozenset(
+    (
+        *("collections OrderedDict", "torch.storage UntypedStorage"),
+        *(f"torch._utils {name}" for name in ("_rebuild_tensor_v2", "_rebuild_tensor_v3", "_rebuild_parameter")),
+        *(f"torch {kind}Storage" for kind in ("Float", "Half", "BFloat16", "Double")),
+        *(f"torch {kind}Storage" for kind in ("Long", "Int", "Short", "Char", "Byte", "Bool")),
+        *("torch float8_e4m3fn", "torch float8_e5m2"),
+    )
+)
+"""What tensors are rebuilt by, each as the pickle names it: module and name."""
+
+PLAIN = frozenset(
+    (
+        *("PROTO", "STOP", "MARK", "BINPERSID", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET"),
+        *("NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING"),
+        *("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_LIST", "APPEND", "APPENDS"),
+        *("EMPTY_DICT", "SETITEM", "SETITEMS", "EMPTY_SET"),
+        *("REDUCE", "BUILD"),  # they act on what GLOBAL has brought, and that is in ALLOWED
+    )
+)
+"""Opcodes that bring no code. What brings code by other ways than GLOBAL (STACK_GLOBAL, INST, OBJ, EXT1, …) is not here."""
+
+
+def check_torch_file(path: Path) -> None:
+    """Raise BadModelFile, naming what was found, unless the file is torch's zip format and holds tensors and plain values only.
+
+    What torch's own readers raise on a damaged archive passes through: RuntimeError, OSError, ValueError.
+    """
+    with path.open("rb") as file:
+        if file.read(len(ZIP_START)) != ZIP_START:
+            raise BadModelFile(
+                f"{path}: a torch file of the old format, or another kind of file of that name. It is refused, because "
+                f"PyTorch before 2.6 may run code from it; expected torch's zip format. {CURE}"
+            )
+    # torch's own reader rather than zipfile: two readers can differ in what they take from an archive made for it.
+    archive = torch._C.PyTorchFileReader(str(path))
+    if "constants.pkl" in archive.get_all_records():
+        raise BadModelFile(f"{path}: this is a TorchScript program, not weights. It is refused: opening it runs it. {CURE}")
+    found = next(_other_than_tensors(archive.get_record("data.pkl")), None)
+    if found is not None:
+        raise BadModelFile(
+            f"{path}: this pickle holds more than tensors ({found}). It is refused: loading it could run its code. {CURE}"
+        )
+
+
+def _other_than_tensors(content: bytes) -> Iterator[str]:
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name == "GLOBAL":
+            if argument not in ALLOWED:
+                yield str(argument).replace(" ", ".")[:80]
+        elif opcode.name not in PLAIN:
+            yield f"opcode {opcode.name}"
