@@ -62,10 +62,21 @@ def _decoded(text: str, field: str) -> bytes:
 
 
 def _allowed_path(text: str, field: str, allowed: Sequence[Path]) -> Path:
-    path = Path(text).expanduser().resolve()
-    if not any(path.is_relative_to(folder.expanduser().resolve()) for folder in allowed):
+    """Compared as text first: to look at a path is to follow it, on Windows as far as another machine (`\\\\server\\share`).
+    Only what seems to be below an allowed folder is looked at, and must be below it also when links are followed."""
+    path = Path(os.path.abspath(text))  # noqa: PTH100 - pathlib has no way to remove ".." without following links
+    folders = [folder.expanduser() for folder in allowed]
+    try:
+        below = any(path.is_relative_to(named) for folder in folders for named in (folder.absolute(), folder.resolve()))
+        if "\0" not in text and below:
+            path = path.resolve()
+            if any(path.is_relative_to(folder.resolve()) for folder in folders):
+                return path
+    except (OSError, ValueError, RuntimeError) as error:  # a link to itself, a name that no file can have
         raise PictureError(
-            f"{field}: the path {text!r} is not below an allowed folder. Send the picture as base64, or allow its folder "
-            "with --instantid-allowed-path."
-        )
-    return path
+            f"{field}: the path {text!r:.200} cannot be followed ({error}). Send the picture as base64."
+        ) from error
+    raise PictureError(
+        f"{field}: the path {text!r:.200} is not below an allowed folder. Send the picture as base64, or allow its folder "
+        "with --instantid-allowed-path."
+    )

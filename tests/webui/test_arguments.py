@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from lib_instantid.face.picture import read_picture
 from lib_instantid.guidance.settings import Person, Settings
 from lib_instantid.webui.arguments import settings_of
 from lib_instantid.webui.fields import FIELDS, table_for_page
+from lib_instantid.webui.pictures import picture_of
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (8, 12, 3), dtype=np.uint8)
 
@@ -144,3 +146,47 @@ def test_the_page_without_a_photo_says_so(people: list[Any]) -> None:
 def test_an_argument_that_is_no_object_is_refused(argument: Any) -> None:
     with pytest.raises(SettingsError):
         settings_of([argument], [])
+
+
+OUTSIDE = ("//server/share/a.png", "\\\\server\\share\\a.png", "/etc/a.png", "{0}/../a.png", "{0}x/a.png", "~/a.png")
+
+
+@pytest.mark.parametrize("path", OUTSIDE)
+def test_a_path_outside_is_refused_without_being_looked_at(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows, looking at one of the first two makes the machine sign in to a server that the request names."""
+    (tmp_path / "allowed").mkdir()
+    named = path.format(tmp_path / "allowed")
+    looked_at: list[str] = []
+    for ask in ("stat", "lstat", "readlink"):
+        real = getattr(os, ask)
+        monkeypatch.setattr(
+            os, ask, lambda at, *rest, real=real, **more: (looked_at.append(str(at)), real(at, *rest, **more))[1]
+        )
+    with pytest.raises(PictureError, match="not below an allowed folder"):
+        picture_of(named, "photo", [tmp_path / "allowed"])
+    assert not [at for at in looked_at if at.endswith("a.png") or "server" in at]
+
+
+@pytest.mark.parametrize(
+    "name", ["~nobody-here/a.png", "{0}/a\0.png", "{0}/" + "a" * 300 + ".png", "{0}/\ud800.png", "{0}/loop.png"]
+)
+def test_a_path_that_no_file_can_have_is_refused_with_a_sentence(name: str, tmp_path: Path) -> None:
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    with pytest.raises(PictureError, match="photo"):
+        read_picture(picture_of(name.format(tmp_path), "photo", [tmp_path]), "photo")
+
+
+def test_a_link_out_of_an_allowed_folder_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "allowed").mkdir()
+    (tmp_path / "secret.png").write_bytes(png())
+    (tmp_path / "allowed" / "a.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(PictureError, match="not below an allowed folder"):
+        picture_of(str(tmp_path / "allowed" / "a.png"), "photo", [tmp_path / "allowed"])
+
+
+def test_an_allowed_folder_may_be_named_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.png").write_bytes(png())
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    for folder, path in (("link", "link/a.png"), ("link", "real/a.png")):
+        assert picture_of(str(tmp_path / path), "photo", [tmp_path / folder]) == tmp_path / "real" / "a.png"
