@@ -145,11 +145,15 @@ class Contexts:
 
 
 class IdentityNet(nn.Module):
-    """See the module's docstring. Computes in its weights' dtype and returns residuals in it."""
+    """See the module's docstring. Computes in its weights' dtype and returns residuals in it.
+
+    streaming: what brings its layers' weights when their turn comes, None where they are here (`storage`).
+    """
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
+        self.streaming: object = None
         first = shape.channels[0]
         time_size = first * 4
         self.conv_in = nn.Conv2d(shape.latent_channels, first, 3, padding=1)

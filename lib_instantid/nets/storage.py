@@ -114,26 +114,28 @@ class _Streaming:
     """Owns the weights of a network's layers; hooks on each layer bring them and take them away.
 
     On CUDA the copies of the next layers run on a stream of their own while a layer computes. The order is the one in which
-    the layers ran before. The slots are a buffer of the network, so that they move where it moves.
+    the layers ran before. The slots are a buffer of the network, so that they move where it moves. The network owns this, and
+    nothing that this owns holds the network or this: its memory is free with the network's last reference.
     """
 
     def __init__(self, net: IdentityNet) -> None:
         self._homes: dict[nn.Module, list[_Home]] = {layer: _take_out(layer) for layer in _layers(net)}
         largest = max(sum(_padded(home.numbers) for home in homes) for homes in self._homes.values())
         net.register_buffer("slots", torch.empty(SLOTS, largest, dtype=torch.uint8), persistent=False)
-        self._net = net
+        self._net = weakref.ref(net)
         self._memory: Callable[[], Any] = lambda: None
         self._slots: deque[_Slot] = deque()
         self._coming: deque[_Slot] = deque()
         self._following: dict[nn.Module, nn.Module] = {}
         self._last: nn.Module | None = None
         self._stream: Any = None
+        net.streaming = self
         for layer in self._homes:
-            layer.register_forward_pre_hook(self._before)
-            layer.register_forward_hook(self._after)
+            layer.register_forward_pre_hook(_weakly(self._before))
+            layer.register_forward_hook(_weakly(self._after))
 
     def _before(self, layer: nn.Module, _: Any) -> None:
-        memory: Tensor = self._net.slots  # type: ignore[assignment]
+        memory = self._slots_of_net()
         if self._memory() is not memory:
             self._begin(memory)
         if not self._coming or self._coming[0].layer is not layer:
@@ -148,6 +150,12 @@ class _Streaming:
         self._last = layer
         while len(self._coming) < SLOTS and (following := self._following.get(self._coming[-1].layer)):  # type: ignore
             self._bring(following, memory)
+
+    def _slots_of_net(self) -> Tensor:
+        net = self._net()
+        assert net is not None  # it is running
+        slots: Tensor = net.slots  # type: ignore[assignment]
+        return slots
 
     def _after(self, layer: nn.Module, *_: Any) -> None:
         for home in self._homes[layer]:
@@ -169,7 +177,7 @@ class _Streaming:
         if self._stream is not None:
             self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
         self._coming.clear()
-        self._bring(layer, self._net.slots)  # type: ignore[arg-type]
+        self._bring(layer, self._slots_of_net())
 
     def _bring(self, layer: nn.Module, memory: Tensor) -> None:
         slot = self._slots[0]
@@ -190,6 +198,18 @@ class _Streaming:
             numbers = home.numbers
             yield memory[slot.number, start : start + numbers.nbytes].view(numbers.dtype).view(numbers.shape)
             start += _padded(numbers)
+
+
+def _weakly(method: Callable[..., None]) -> Callable[..., None]:
+    """A hook that does not keep the method's object alive."""
+    held = weakref.WeakMethod(method)
+
+    def hook(*inputs: Any) -> None:
+        alive = held()
+        if alive is not None:
+            alive(*inputs)
+
+    return hook
 
 
 def _take_out(layer: nn.Module) -> list[_Home]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 
 import ml_dtypes
@@ -160,3 +162,17 @@ def test_without_float8_one_sentence_says_so(case: Case, tmp_path: Path, monkeyp
     monkeypatch.delattr(torch, "float8_e4m3fn")
     with pytest.raises(SettingsError, match=r"fp8 need PyTorch 2\.1 or newer, and this is .*settings page"):
         store(net, FP8)
+
+
+def test_a_streamed_networks_memory_is_free_with_its_last_reference(case: Case, tmp_path: Path) -> None:
+    """Also while the garbage collector sleeps: gigabytes would be there twice until it looks at everything."""
+    net = kept(case, tmp_path, STREAMED)
+    case.found(net)
+    weights = [weakref.ref(t) for t in (net, *net.buffers(), next(_layers(net)))]
+    gc.collect()
+    gc.disable()
+    try:
+        del net
+        assert not [one for one in weights if one() is not None]
+    finally:
+        gc.enable()
