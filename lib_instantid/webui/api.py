@@ -1,4 +1,4 @@
-"""Mounts the routes on the WebUI's FastAPI application: who may, how much, under which lock, and what the documentation says.
+"""Mounts the routes on the WebUI's FastAPI application: who may, how much, and what the documentation says.
 
 No pydantic models: A1111 has pydantic 1 and Forge pydantic 2, and a request must not be read before its size is known.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
@@ -26,13 +25,11 @@ MAX_BODY = 64 * 1024 * 1024
 
 NOT_FOUND, TOO_LARGE, NOT_JSON, UNPROCESSABLE = 404, 413, 415, 422
 
-Lock = AbstractContextManager[Any]
 
-
-def add_routes(app: FastAPI, services: Services, queue_lock: Lock) -> None:
+def add_routes(app: FastAPI, services: Services) -> None:
     """Add the routes beside the WebUI's own, guarded as those are (`--api-auth`); none where it has none (without `--api`).
 
-    queue_lock: held while faces are analysed, as the networks are shared with generations.
+    None waits for a generation: the analyser, which both share, lets one after the other look.
     """
     guard = next((r.dependencies for r in app.routes if getattr(r, "path", None) == OWN_ROUTE_OF_THE_WEBUI), None)
     if guard is None:
@@ -40,7 +37,7 @@ def add_routes(app: FastAPI, services: Services, queue_lock: Lock) -> None:
     for route in ROUTES:
         app.add_api_route(
             PREFIX + route.path,
-            _endpoint(route, services, queue_lock if route.analyses else nullcontext()),
+            _endpoint(route, services),
             methods=[route.method],
             dependencies=guard,
             response_model=None,
@@ -49,11 +46,10 @@ def add_routes(app: FastAPI, services: Services, queue_lock: Lock) -> None:
         )
 
 
-def _endpoint(route: Route, services: Services, lock: Lock) -> Callable[[Request], Any]:
+def _endpoint(route: Route, services: Services) -> Callable[[Request], Any]:
     def answer(body: Mapping[str, Any]) -> Any:
         try:
-            with lock:
-                return route.action(services, body)
+            return route.action(services, body)
         except NotFound as error:
             raise HTTPException(NOT_FOUND, str(error)) from error
         except InstantIDError as error:

@@ -66,7 +66,6 @@ class Route:
     gives: Schema | None
     takes: Schema | None = None
     example: Any = None
-    analyses: bool = False
 
     def documentation(self) -> dict[str, Any]:
         """What FastAPI is told."""
@@ -120,7 +119,6 @@ ROUTES = (
         takes=_object("name", "photos", name=NAME, photos=PHOTOS, face=FACE, photo_keypoints=PHOTO_KEYPOINTS),
         example={"name": "Ada", "photos": [example_picture()]},
         gives=_object("name", "photos", "model", "hash", "advice", **IDENTITY, advice=TEXTS),
-        analyses=True,
     ),
     Route(
         method="DELETE",
@@ -137,7 +135,6 @@ ROUTES = (
         takes=_object("photo", photo=PICTURE, embeddings={"type": "boolean", "default": False}),
         example={"photo": example_picture(), "embeddings": False},
         gives=FACES,
-        analyses=True,
     ),
     Route(
         method="POST",
@@ -156,6 +153,5 @@ ROUTES = (
         takes=_object("pictures", pictures=PICTURES, photos=PHOTOS, identity=NAME, face=FACE, photo_keypoints=PHOTO_KEYPOINTS),
         example={"photos": [example_picture()], "pictures": [example_picture()]},
         gives=_object("similarity", similarity={"type": "array", "items": SIMILARITY}),
-        analyses=True,
     ),
 )

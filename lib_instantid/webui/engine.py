@@ -17,6 +17,7 @@ from torch import Tensor
 from lib_instantid.errors import MissingModelFile
 from lib_instantid.face.analyser import Analyser, open_analyser
 from lib_instantid.face.faces import Face, Picture
+from lib_instantid.face.keypoints import check_keypoints
 from lib_instantid.guidance.guidance import Guidance
 from lib_instantid.hosts.model_files import FoundModel, ReleasedFile, Role, find_models, missing
 from lib_instantid.nets.adapter import Adapter, FaceTokenMaker, FaceTokens, load_adapter
@@ -83,6 +84,7 @@ class Engine:
         self._identitynet: IdentityNet | None = None
         self._stored = Storage()
         self._analyser: RememberingAnalyser | None = None
+        self._opening = threading.Lock()
         self._placed: IdentityNet | None = None
 
     @property
@@ -102,11 +104,14 @@ class Engine:
 
     @property
     def analyser(self) -> Analyser:
+        """One for generations, panel and API, who may ask at once."""
         wanted = self._faces()
-        if self._analyser is None or self._analyser.options != wanted:
-            analyser = open_analyser(wanted.backend, self._found().face_models, wanted.provider)
-            self._analyser = RememberingAnalyser(analyser, wanted)
-        return self._analyser
+        with self._opening:
+            kept = self._analyser
+            if kept is None or kept.options != wanted:
+                opened = open_analyser(wanted.backend, self._found().face_models, wanted.provider)
+                kept = self._analyser = RememberingAnalyser(opened, wanted)
+            return kept
 
     def missing(self) -> Missing | None:
         """What is missing of the model files; None where every one is there."""
@@ -210,15 +215,19 @@ class RememberingAnalyser:
         return self._analyser.provider
 
     def faces(self, picture: Picture) -> tuple[Face, ...]:
-        key = hashlib.sha256(picture.tobytes() + repr(picture.shape).encode()).digest()
+        return self._remembered(picture, b"", lambda: self._analyser.faces(picture))
+
+    def face_at(self, picture: Picture, keypoints: npt.ArrayLike) -> Face:
+        points = check_keypoints(keypoints).astype("float64").tobytes()
+        return self._remembered(picture, points, lambda: (self._analyser.face_at(picture, keypoints),))[0]
+
+    def _remembered(self, picture: Picture, points: bytes, look: Callable[[], tuple[Face, ...]]) -> tuple[Face, ...]:
+        key = hashlib.sha256(picture.tobytes() + repr(picture.shape).encode() + points).digest()
         with self._lock:
             if key not in self._faces:
-                self._faces[key] = self._analyser.faces(picture)
+                self._faces[key] = look()
             self._faces.move_to_end(key)
             found = self._faces[key]
             while len(self._faces) > self.options.remembered:
                 self._faces.popitem(last=False)
             return found
-
-    def face_at(self, picture: Picture, keypoints: npt.ArrayLike) -> Face:
-        return self._analyser.face_at(picture, keypoints)

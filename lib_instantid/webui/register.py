@@ -51,7 +51,7 @@ def register() -> tuple[Extension, PanelService]:
     for event, callback in host.callbacks().items():
         _listen(event, callback)
     _listen("script_unloaded", extension.stop)
-    _listen("app_started", lambda _, app: add_routes(app, services, queue_lock))
+    _listen("app_started", lambda _, app: add_routes(app, services))
     _listen("after_component", _also_unloading(extension))
     _listen("ui_settings", add_options)
     _add_axes(extension)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,9 +12,10 @@ from lib_instantid.guidance.attachment import check_sdxl
 from lib_instantid.hosts.download import download
 from lib_instantid.hosts.model_files import ReleasedFile
 from lib_instantid.hosts.webui_host import WebuiHost
-from lib_instantid.webui.engine import Engine
+from lib_instantid.webui.engine import Engine, Missing
 from lib_instantid.webui.panel_service import Download, Status, Surroundings
 
+LOG = logging.getLogger(__name__)
 MEGABYTE = 1_000_000
 
 
@@ -22,6 +24,7 @@ class ModelDownload:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._progress = ""
 
@@ -40,17 +43,21 @@ class ModelDownload:
         return self._thread is not None and self._thread.is_alive()
 
     def start(self, files: Sequence[ReleasedFile]) -> None:
-        """Begin, unless it runs."""
-        if not self.running:
-            self._progress = "Connecting …"
-            self._thread = threading.Thread(target=self._run, args=(files,), daemon=True)
-            self._thread.start()
+        """Begin, unless it runs; of two tabs that ask at once, one does."""
+        with self._starting:
+            if not self.running:
+                self._progress = "Connecting …"
+                self._thread = threading.Thread(target=self._run, args=(files,), daemon=True)
+                self._thread.start()
 
     def _run(self, files: Sequence[ReleasedFile]) -> None:
         try:
             download(files, self._folder, progress=self._report)
         except InstantIDError as error:
             self._progress = str(error)
+        except Exception as error:  # no one else would hear of it
+            LOG.exception("the download failed")
+            self._progress = f"The download failed, {type(error).__name__}: {error}. Start it again; the log says more."
         else:
             self._progress = ""
 
@@ -62,9 +69,12 @@ class ModelDownload:
 def surroundings_of(host: WebuiHost, engine: Engine, identities: Callable[[], Path], folder: Path) -> Surroundings:
     """folder: where missing model files are put."""
     fetching = ModelDownload(folder)
+    last: list[Missing] = []
 
     def status() -> Status:
-        missing = engine.missing()
+        # While files are on their way the page asks each second, and a look through all folders may take longer than that.
+        missing = last[0] if last and fetching.running else engine.missing()
+        last[:] = [missing] if missing is not None else []
         if missing is not None:
             files = missing.files
             download = Download(

@@ -6,8 +6,8 @@ import base64
 import io
 import json
 import struct
-import threading
 import zlib
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -58,27 +58,12 @@ def guard(credentials: HTTPBasicCredentials = BASIC) -> bool:
     return True
 
 
-class Lock:
-    """Counts how often it was taken."""
-
-    def __init__(self) -> None:
-        self.taken = 0
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-        self.taken += 1
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-
-def application(services: Services, lock: Lock, dependencies: list[Any] | None) -> FastAPI:
+def application(services: Services, dependencies: list[Any] | None) -> FastAPI:
     """A WebUI's application: with `--api-auth` where there are dependencies, without `--api` where they are None."""
     app = FastAPI()
     if dependencies is not None:
         app.add_api_route("/sdapi/v1/txt2img", lambda: None, methods=["POST"], dependencies=dependencies)
-    add_routes(app, services, lock)
+    add_routes(app, services)
     return app
 
 
@@ -102,13 +87,8 @@ def services(analyser: Analyser, weights_folder: Path, folder: Path, tmp_path: P
 
 
 @pytest.fixture
-def lock() -> Lock:
-    return Lock()
-
-
-@pytest.fixture
-def client(services: Services, lock: Lock) -> TestClient:
-    return TestClient(application(services, lock, []))
+def client(services: Services) -> TestClient:
+    return TestClient(application(services, []))
 
 
 def test_version_and_models(client: TestClient) -> None:
@@ -268,30 +248,23 @@ def test_a_path_is_read_below_an_allowed_folder_alone(client: TestClient, servic
     assert len(client.post("/instantid/faces", json={"photo": str(path)}).json()["faces"]) == 1
 
 
-def test_the_queue_is_locked_while_faces_are_analysed_and_not_otherwise(client: TestClient, lock: Lock) -> None:
-    for path in ("version", "models", "identities", "schema"):
-        client.get(f"/instantid/{path}")
-    client.post("/instantid/keypoint-map", json={"keypoints": POINTS, "width": 64, "height": 64})
-    assert lock.taken == 0
-    client.post("/instantid/faces", json={"photo": encoded(ONE)})
-    client.post("/instantid/identities", json={"name": "Ada", **PHOTO})
-    client.post("/instantid/similarity", json={"identity": "Ada", "pictures": [encoded(ONE)]})
-    assert lock.taken == 3
+def test_the_routes_are_given_no_lock_to_wait_for() -> None:
+    """A generation holds the WebUI's `queue_lock` for minutes; only the analyser is shared with it, which has its own."""
+    assert list(signature(add_routes).parameters) == ["app", "services"]
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
-def test_the_webuis_own_guard_stands_before_every_route(services: Services, lock: Lock, route: Route) -> None:
-    client = TestClient(application(services, lock, [Depends(guard)]))
+def test_the_webuis_own_guard_stands_before_every_route(services: Services, route: Route) -> None:
+    client = TestClient(application(services, [Depends(guard)]))
     path = "/instantid" + route.path.replace("{name}", "Ada")
     body = {} if route.takes is None else {"json": route.example}
     for credentials in (None, ("me", "wrong"), ("other", "secret")):
         assert client.request(route.method, path, auth=credentials, **body).status_code == 401
-    assert lock.taken == 0
     assert client.request(route.method, path, auth=("me", "secret"), **body).status_code in (200, 404, 422)
 
 
-def test_without_the_webuis_api_there_is_none(services: Services, lock: Lock) -> None:
-    client = TestClient(application(services, lock, None))
+def test_without_the_webuis_api_there_is_none(services: Services) -> None:
+    client = TestClient(application(services, None))
     assert client.get("/instantid/version").status_code == 404
     assert not any(path.startswith("/instantid") for path in client.get("/openapi.json").json()["paths"])
 
@@ -314,10 +287,10 @@ GENERATED = [(route, mode) for route in ROUTES for mode in GenerationMode if mod
 
 @pytest.mark.parametrize(("route", "mode"), GENERATED, ids=lambda value: getattr(value, "path", None) or value.value)
 def test_no_request_that_fits_the_documentation_or_nearly_does_fails(
-    services: Services, lock: Lock, route: Route, mode: GenerationMode
+    services: Services, route: Route, mode: GenerationMode
 ) -> None:
     """schemathesis makes requests of the OpenAPI document: valid ones, and ones with something wrong."""
-    schema = schemathesis.openapi.from_asgi("/openapi.json", application(services, lock, []))
+    schema = schemathesis.openapi.from_asgi("/openapi.json", application(services, []))
     cases = schema["/instantid" + route.path][route.method].as_strategy(generation_mode=mode)
 
     @settings(max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))

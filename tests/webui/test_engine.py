@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from lib_instantid.errors import SettingsError
+from lib_instantid.face.analyser import Analyser
 from lib_instantid.nets.adapter import Adapter, load_adapter
 from lib_instantid.nets.storage import Storage
+from lib_instantid.webui import engine as engine_module
 from lib_instantid.webui.engine import Engine, FaceOptions, Keep, RememberingAdapter, RememberingAnalyser
 from tests.face.scenes import squares
 
@@ -87,3 +92,35 @@ def test_another_storage_loads_identitynet_anew(weights_folder: Path) -> None:
     assert engine.identitynet is in_fp8
     sizes = [sum(t.nbytes for t in chain(net.parameters(), net.buffers())) for net in (whole, in_fp8)]
     assert sizes[1] < sizes[0]
+
+
+def test_a_face_at_points_by_hand_is_looked_at_once_too(weights_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    analyser = Engine(lambda: [weights_folder], lambda: Keep.CPU).analyser
+    inner = analyser._analyser  # type: ignore[attr-defined]
+    real, seen = inner.face_at, []
+    monkeypatch.setattr(inner, "face_at", lambda picture, points: seen.append(1) or real(picture, points))
+    picture = squares(300, 200, [(90, 60, 70)])
+    points = [[110.0, 80], [140, 80], [125, 95], [112, 112], [138, 112]]
+    first = analyser.face_at(picture, points)
+    assert analyser.face_at(picture, torch.tensor(points).numpy()) is first
+    assert len(seen) == 1
+    assert analyser.face_at(picture, [[x + 1, y] for x, y in points]) is not first
+    assert analyser.faces(picture)[0] is not first
+    assert len(seen) == 2
+
+
+def test_however_many_ask_at_once_the_analyser_is_opened_once(weights_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[object] = []
+    real = engine_module.open_analyser
+
+    def slowly(*arguments: Any) -> Analyser:
+        time.sleep(0.2)
+        opened.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(engine_module, "open_analyser", slowly)
+    engine = Engine(lambda: [weights_folder], lambda: Keep.CPU)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: engine.analyser, range(4)))
+    assert len(opened) == 1
+    assert len({id(one) for one in found}) == 1
