@@ -115,9 +115,7 @@ class Run:
             job = Job(settings=settings_of(values[len(JOB) :], []), **dict(zip(JOB, values, strict=False)))
         except InstantIDError as error:
             raise gr.Error(str(error)) from error
-        with self._busy:
-            self._stop.clear()
-            yield from self._watched(job)
+        yield from self._watched(job)
 
     def _watched(self, job: Job) -> Iterator[tuple[Any, ...]]:
         seen: queue.Queue[Sampled | Result | BaseException] = queue.Queue()
@@ -128,7 +126,9 @@ class Run:
 
         def work() -> None:
             try:
-                seen.put(self._host.generate(job, watch))
+                with self._busy:  # here, since the page's side ends when its reader leaves, and this goes on
+                    self._stop.clear()
+                    seen.put(self._host.generate(job, watch))
             except BaseException as error:  # noqa: BLE001 - it is raised where the page can show it
                 seen.put(error)
 

@@ -45,8 +45,9 @@ def test_of_many_who_start_it_at_once_one_does(hub: Hub, tmp_path: Path, monkeyp
     fetching = ModelDownload(tmp_path)
     real = threading.Thread.start
     monkeypatch.setattr(threading.Thread, "start", lambda thread: (time.sleep(0.05), real(thread))[1])
+    together = threading.Barrier(4)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: fetching.start([]), range(4)))
+        list(pool.map(lambda _: (together.wait(20), fetching.start([])), range(4)))
     assert hub.asked == 1
 
 
