@@ -43,7 +43,6 @@ def contenders_for(people: int, beside: Contender) -> list[Contender]:
         return [
             instantid(),
             beside,
-            instantid(faster="conditional rows", identitynet_rows="conditional"),
             instantid(faster="every 2nd step", identitynet_every=2),
         ]
     return [instantid(people), instantid(people, faster="one run", identitynet_people="together")]

@@ -30,7 +30,6 @@ from lib_instantid.nets.identitynet import load_identitynet
 
 SIZE = 256
 FASTER = {
-    "identitynet_rows conditional": {"identitynet_rows": "conditional"},
     "identitynet_every 2": {"identitynet_every": 2},
     "identitynet_every 4": {"identitynet_every": 4},
     "identitynet_end 0.5": {"identitynet_end": 0.5},

@@ -15,7 +15,6 @@ from benchmarks.contenders import Case, Contender, diffusers, instantid, plain
 from benchmarks.live_bytes import LiveBytes
 from benchmarks.measure import count_flops, measure
 from benchmarks.networks import SDXL_CHANNELS, Networks, make_networks, size_of
-from benchmarks.streams import encoder_of
 from lib_instantid.hosts.stand_ins.weights import sdxl_unet
 from tests.ldm_unet import ldm_name, ldm_unet_like
 
@@ -69,16 +68,6 @@ def test_a_webuis_unet_takes_the_place_of_diffusers() -> None:
     expected = {ldm_name(name): tensor for name, tensor in networks.controlnet.state_dict().items()}
     assert given.keys() == expected.keys()
     assert all(given[name] is tensor or torch.equal(given[name], tensor) for name, tensor in expected.items())
-
-
-def test_the_encoder_alone_ends_before_the_middle_block() -> None:
-    networks = make_networks(32, torch.device("cpu"), torch.float32)
-    ran: list[str] = []
-    for name in ("down_blocks.2", "mid_block.resnets.0"):
-        networks.unet.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.append(name))
-    encoder_of(networks, Case(width=64, height=64, batch=1))()
-    assert ran == ["down_blocks.2"]
-    assert not networks.unet.mid_block._forward_pre_hooks
 
 
 def test_live_bytes_are_those_of_tensors_that_live_at_once() -> None:

@@ -76,7 +76,6 @@ def test_every_number_choice_and_switch_of_the_settings_is_an_option(given: list
         "face_region": "everywhere",
         "face_region_grow": 0.5,
         "control_mode": "identity",
-        "identitynet_rows": "conditional",
         "identitynet_every": 2,
         "identitynet_people": "together",
         "negative_noise": 0.3,

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from lib_instantid.hosts.embedded.host import EmbeddedHost
     from lib_instantid.hosts.embedded.job import Job
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+UNREAD_SUFFIXES = {".heic", ".heif"}
+NO_PICTURES = {".pdf", ".mpg", ".mpeg", ".h5", ".hdf", ".grib", ".bufr"}
+"""What Pillow lists beside pictures."""
 
 JobOf = Callable[[argparse.Namespace], "Job"]
 
@@ -28,10 +30,19 @@ def pictures_in(folder: Path) -> list[Path]:
     """The picture files of a folder, by name. Raises SettingsError where there is no folder, or none in it."""
     if not folder.is_dir():
         raise SettingsError(f"{folder}: no such folder; give a folder with pictures.")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    found = sorted(path for path in folder.iterdir() if _is_picture(path))
     if not found:
-        raise SettingsError(f"{folder}: no picture in it; expected files that end with {', '.join(SUFFIXES)}.")
+        raise SettingsError(f"{folder}: no picture in it; expected files such as .jpg, .png or .webp.")
     return found
+
+
+def _is_picture(path: Path) -> bool:
+    """By its ending, as Pillow knows them. HEIC counts too: it cannot be read, and is named with the cure.
+
+    What begins with a dot is hidden, as macOS' `._` files are, which hold no pictures.
+    """
+    known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN} | UNREAD_SUFFIXES
+    return path.suffix.lower() in known - NO_PICTURES and not path.name.startswith(".") and path.is_file()
 
 
 def prompts_in(path: Path) -> list[str]:

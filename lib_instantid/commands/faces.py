@@ -6,7 +6,7 @@ import argparse
 import json
 
 from lib_instantid.commands.options import Subparsers, add_face_options, analyser_of
-from lib_instantid.face.choose import from_left
+from lib_instantid.face.choose import from_left, no_face
 from lib_instantid.face.picture import read_picture
 from lib_instantid.face.report import describe
 
@@ -27,6 +27,9 @@ def run(args: argparse.Namespace) -> None:
     size = {"width": picture.shape[1], "height": picture.shape[0]}
     if args.json:
         print(json.dumps({**size, "provider": analyser.provider, "faces": described}, indent=2))
+    if not faces:
+        raise no_face(args.photo, (size["width"], size["height"]))
+    if args.json:
         return
     print(f"{args.photo}: {size['width']}×{size['height']} px, {len(faces)} face(s), from the left:")
     for face in described:

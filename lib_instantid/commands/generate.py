@@ -123,12 +123,19 @@ def _run_batch(args: argparse.Namespace) -> None:
 
 def _run_one(args: argparse.Namespace) -> None:
     settings = settings_of(args)
-    if args.out.suffix.lower() != ".png":
-        raise SettingsError(f"out: found {args.out}, expected a name that ends with .png.")
+    if args.out.suffix.lower() != ".png" or args.out.is_dir():
+        raise SettingsError(f"out: found {args.out}, expected the name of a file that ends with .png.")
     quiet_libraries()
-    from lib_instantid.hosts.embedded.record import record, save_pictures  # torch and diffusers: seconds to import
+    from lib_instantid.hosts.embedded.record import (  # torch and diffusers: seconds to import
+        check_out,
+        check_sources,
+        record,
+        save_pictures,
+    )
 
     job = _job(args, settings)
+    check_sources(job)
+    check_out(args.out.parent)
     host = open_host(args)
     result = host.generate(job)
     for path in save_pictures(args.out, record(job, result), result):
@@ -198,14 +205,15 @@ def open_host(args: argparse.Namespace) -> EmbeddedHost:
     from lib_instantid.hosts.embedded.checkpoint import load_pipeline
     from lib_instantid.hosts.embedded.device import choose_device
     from lib_instantid.hosts.embedded.host import EmbeddedHost
+    from lib_instantid.hosts.model_files import Role, find_role
     from lib_instantid.nets.adapter import load_adapter
     from lib_instantid.nets.identitynet import load_identitynet
     from lib_instantid.nets.packing import place
 
     device = choose_device(args.device)
     dtype = getattr(torch, DTYPES[args.dtype or ("fp32" if device.type == "cpu" else "fp16")])
-    adapter = load_adapter(args.adapter or args.models_dir / "ip-adapter.bin")
-    identitynet = load_identitynet(args.identitynet or args.models_dir / "ControlNetModel")
+    adapter = load_adapter(args.adapter or find_role(args.models_dir, Role.ADAPTER))
+    identitynet = load_identitynet(args.identitynet or find_role(args.models_dir, Role.IDENTITYNET))
     analyser = analyser_of(args)
     pipeline = load_pipeline(args.checkpoint, dtype, args.checkpoint_config).to(device)
     return EmbeddedHost(pipeline, adapter, place(identitynet, device, dtype), analyser, args.identities)

@@ -11,7 +11,7 @@ from lib_instantid.commands.options import (
     add_photo_options,
     analyser_of,
 )
-from lib_instantid.errors import SettingsError
+from lib_instantid.errors import IdentityFileError, SettingsError
 from lib_instantid.face.identity import combine
 from lib_instantid.face.identity_files import check_name, delete_identity, list_identities, load_identity, save_identity
 from lib_instantid.face.photos import faces_of_photos
@@ -51,9 +51,15 @@ def run_save(args: argparse.Namespace) -> None:
 
 
 def run_list(args: argparse.Namespace) -> None:
+    damaged = []
     for name in list_identities(args.identities):
-        identity = load_identity(name, args.identities)
-        print(f"{name}: {identity.photos} photo(s), {identity.model}")
+        try:
+            identity = load_identity(name, args.identities)
+            print(f"{name}: {identity.photos} photo(s), {identity.model}")
+        except IdentityFileError as error:
+            damaged.append(str(error))
+    if damaged:
+        raise IdentityFileError(" ".join(damaged))
 
 
 def run_delete(args: argparse.Namespace) -> None:

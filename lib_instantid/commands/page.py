@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lib_instantid.commands import generate
 from lib_instantid.commands.options import Subparsers, add_face_options, add_identities_option, quiet_libraries
+from lib_instantid.errors import MissingPackage
 from lib_instantid.hosts.embedded.small_model import NOTE, SIZE, STEPS
 
 SMALL = SIZE, STEPS
@@ -28,7 +29,13 @@ def add_parser(commands: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from lib_instantid.webui.page import build_page  # gradio: seconds to import
+    try:
+        import gradio  # noqa: F401 - seconds to import
+    except ImportError as error:
+        raise MissingPackage(
+            f"page: the package gradio cannot be imported ({error}); install it with `pip install gradio`."
+        ) from error
+    from lib_instantid.webui.page import build_page
 
     quiet_libraries()
     small = generate.complete_weights(args)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from lib_instantid.commands.batch import pictures_in
 from lib_instantid.commands.options import Subparsers, add_face_options, analyser_of
@@ -21,20 +20,11 @@ from lib_instantid.face.picture import read_picture
 from lib_instantid.face.similarity import similarities
 from lib_instantid.units import MAX_PHOTOS, STRANGER_COSINE
 
-LOW, HIGH, BINS = -0.2, 1.0, 24
-"""Of the histogram: cosines outside stand in the outermost bars."""
-
-WIDTH, ROW, MARGIN = 720, 150, 24
-"""Pixels of the histogram's picture: of all, of one folder, around the bars."""
-
-BARS, LINE = (70, 110, 170), (200, 60, 60)
-
 
 def add_parser(commands: Subparsers) -> None:
     parser = commands.add_parser("similarity", help="how like a person the pictures of folders are")
     parser.add_argument("person", type=Path, metavar="PERSON", help=f"a photo, or a folder of up to {MAX_PHOTOS} of the person")
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="pictures to compare")
-    parser.add_argument("--histogram", type=Path, metavar="X.png", help="draw a histogram for each folder")
     parser.add_argument("--json", action="store_true", help="print JSON, with the value of each picture")
     add_face_options(parser)
     parser.set_defaults(run=run)
@@ -57,9 +47,6 @@ def run(args: argparse.Namespace) -> None:
     analyser = analyser_of(args)
     embedding = _embedding(args.person, analyser)
     compared = [_compared(folder, embedding, analyser) for folder in args.folders]
-    if args.histogram:
-        args.histogram.parent.mkdir(parents=True, exist_ok=True)
-        histogram(compared).save(args.histogram)
     if args.json:
         print(json.dumps([{**vars(one), "folder": str(one.folder)} for one in compared], indent=2))
     else:
@@ -108,27 +95,3 @@ def _numbers(cosines: list[float]) -> list[str]:
         return ["-"] * 5
     values = [np.mean(cosines), np.median(cosines), np.min(cosines), np.max(cosines)]
     return [*(f"{value:.3f}" for value in values), f"{np.mean(np.array(cosines) > STRANGER_COSINE):.0%}"]
-
-
-def histogram(compared: list[Compared]) -> Image.Image:
-    """The folders one below another on the same axis of cosines, with a line at `STRANGER_COSINE`."""
-    picture = Image.new("RGB", (WIDTH, ROW * len(compared) + MARGIN), "white")
-    draw = ImageDraw.Draw(picture)
-    for row, one in enumerate(compared):
-        counts, _ = np.histogram(np.clip(one.cosines, LOW, HIGH), bins=BINS, range=(LOW, HIGH))
-        bottom, highest = (row + 1) * ROW, max(1, counts.max())
-        edges = [_x(value) for value in np.linspace(LOW, HIGH, BINS + 1)]
-        for left, right, count in zip(edges, edges[1:], counts, strict=False):
-            top = bottom - round((ROW - 2 * MARGIN) * int(count) / int(highest))
-            draw.rectangle((left + 1, top, right - 1, bottom), fill=BARS if count else "white")
-        draw.line((MARGIN, bottom, WIDTH - MARGIN, bottom), fill="black")
-        draw.line((_x(STRANGER_COSINE), bottom - ROW + MARGIN, _x(STRANGER_COSINE), bottom), fill=LINE)
-        draw.text((MARGIN, bottom - ROW + 6), f"{one.folder.name}: {len(one.cosines)} faces", fill="black")
-    for tick in np.arange(LOW, HIGH + 0.01, 0.2):
-        draw.text((_x(float(tick)) - 8, ROW * len(compared) + 6), f"{tick:.1f}".replace("-0.0", "0.0"), fill="black")
-    return picture
-
-
-def _x(cosine: float) -> int:
-    """Pixels from the left."""
-    return round(MARGIN + (WIDTH - 2 * MARGIN) * (cosine - LOW) / (HIGH - LOW))

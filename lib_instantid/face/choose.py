@@ -27,10 +27,7 @@ def choose(faces: Sequence[Face], which: str | int = "largest", *, size: tuple[i
     """
     number = _number(which)
     if not faces:
-        raise NoFaceFound(
-            f"{name}: no face found in the picture of {size[0]} x {size[1]} pixels. Crop closer to the face, use "
-            f"a frontal photo with a face at least {FACE_CROP} pixels wide, or place the five points by hand."
-        )
+        raise no_face(name, size)
     counted = from_left(faces)
     if number is not None:
         if number > len(faces):
@@ -47,6 +44,14 @@ def choose(faces: Sequence[Face], which: str | int = "largest", *, size: tuple[i
         middle = (size[0] / 2, size[1] / 2)
         return min(faces, key=lambda face: math.dist(face.centre, middle))
     return max(faces, key=lambda face: face.width * face.height)
+
+
+def no_face(name: str, size: tuple[int, int]) -> NoFaceFound:
+    """The error where a picture of `size` (width, height) has no face at all, with the cure."""
+    return NoFaceFound(
+        f"{name}: no face found in the picture of {size[0]} x {size[1]} pixels. Crop closer to the face, use "
+        f"a frontal photo with a face at least {FACE_CROP} pixels wide, or place the five points by hand."
+    )
 
 
 def _number(which: str | int) -> int | None:

@@ -22,6 +22,9 @@ from lib_instantid.units import (
     LIMBS,
 )
 
+MIRRORED = 0.2
+"""Of the distance from eyes to mouth: so far on the wrong side are two points exchanged, rather than seen in profile."""
+
 FARTHEST = 100_000
 """Pixels from the picture's corner: beyond it nothing is drawn, and OpenCV's whole numbers come to their end."""
 
@@ -45,6 +48,21 @@ def check_keypoints(points: npt.ArrayLike, name: str = "keypoints") -> Points:
     if not np.isfinite(array).all() or np.abs(array).max() > FARTHEST:
         raise SettingsError(f"{name}: every coordinate must be a finite number within ±{FARTHEST}, found {array.tolist()}.")
     return array
+
+
+def check_order(points: npt.ArrayLike, name: str) -> None:
+    """Raise SettingsError where left and right are exchanged; a profile, in which the eyes meet, passes.
+
+    points: (5, 2) XY px. Points on a photo lead to the face itself, and exchanged ones lead to none.
+    """
+    left, right, _, mouth_left, mouth_right = check_keypoints(points, name).astype(np.float64)
+    across, mouth, down = right - left, mouth_right - mouth_left, (mouth_left + mouth_right - left - right) / 2
+    wide = MIRRORED * float(down @ down)
+    if across[0] * down[1] - across[1] * down[0] < -wide or across @ mouth < -MIRRORED * wide:
+        raise SettingsError(
+            f"{name}: left and right are exchanged, these points are mirrored; expected left eye, right eye, nose, left and "
+            "right corner of the mouth, left being the viewer's left."
+        )
 
 
 def draw_keypoints(points: npt.ArrayLike, width: int, height: int) -> Picture:

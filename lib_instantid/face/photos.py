@@ -11,7 +11,7 @@ import numpy.typing as npt
 from lib_instantid.face.analyser import Analyser
 from lib_instantid.face.choose import choose
 from lib_instantid.face.faces import Face, Picture
-from lib_instantid.face.keypoints import fractions_to_pixels
+from lib_instantid.face.keypoints import check_order, fractions_to_pixels
 from lib_instantid.face.picture import Source, read_picture
 
 T = TypeVar("T")
@@ -62,5 +62,7 @@ def face_of_photo(photo: Source, analyser: Analyser, which: str | int, points: n
     picture = read_picture(photo, field)
     size = picture.shape[1], picture.shape[0]
     if points is not None:
-        return PhotoFace(picture=picture, face=analyser.face_at(picture, fractions_to_pixels(points, *size)))
+        pixels = fractions_to_pixels(points, *size)
+        check_order(pixels, f"photo_keypoints of {field}")
+        return PhotoFace(picture=picture, face=analyser.face_at(picture, pixels))
     return PhotoFace(picture=picture, face=choose(analyser.faces(picture), which, size=size, name=field))

@@ -33,6 +33,9 @@ ALPHA_MODES = ("RGBA", "RGBa", "LA", "La", "PA")
 WHITE = (255, 255, 255)
 BLACK = (0, 0, 0)
 
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+"""Of ISO base media files, ISO/IEC 23008-12: what phones save. AVIF has its own, and Pillow reads it."""
+
 EXIF_ORIENTATION = 0x0112
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -158,6 +161,8 @@ def _open(content: bytes, name: str, what: str) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(content))
     except UnidentifiedImageError as error:
+        if content[4:8] == b"ftyp" and content[8:12] in HEIC_BRANDS:
+            raise PictureError(f"{name}: {what} is a HEIC picture, which cannot be read; save it as JPEG or PNG.") from error
         raise PictureError(
             f"{name}: {what} is not a picture that can be read ({len(content)} bytes, beginning with {content[:8]!r}); "
             "use PNG, JPEG or WebP."

@@ -13,7 +13,7 @@ from lib_instantid.errors import SettingsError
 from lib_instantid.face.keypoints import black_map, draw_keypoints
 from lib_instantid.guidance.regions import box_region, grown_box, nearest_person
 from lib_instantid.guidance.schedule import Window
-from lib_instantid.guidance.settings import ControlMode, IdentityNetPeople, IdentityNetRows, Person, Settings
+from lib_instantid.guidance.settings import ControlMode, IdentityNetPeople, Person, Settings
 from lib_instantid.nets.adapter import FaceTokenMaker, FaceTokens
 from lib_instantid.nets.identitynet import IdentityNet
 from lib_instantid.units import EMBEDDING_SIZE, LATENT_FACTOR
@@ -59,7 +59,6 @@ class Guidance:
     adapter_window: Window
     identitynet_window: Window
     control_mode: ControlMode
-    identitynet_rows: IdentityNetRows
     identitynet_every: int
     identitynet_people: IdentityNetPeople
     cfg_rescale: float
@@ -95,7 +94,6 @@ def make_guidance(
         adapter_window=Window(start=settings.adapter_start, end=settings.adapter_end),
         identitynet_window=Window(start=settings.identitynet_start, end=settings.identitynet_end),
         control_mode=settings.control_mode,
-        identitynet_rows=settings.identitynet_rows,
         identitynet_every=settings.identitynet_every,
         identitynet_people=settings.identitynet_people,
         cfg_rescale=float(settings.cfg_rescale),

@@ -99,7 +99,7 @@ class SamplingPass:
     def _residuals_of(self, call: Call) -> Residuals | None:
         """The people's residuals, weighted and summed; zero in rows on which IdentityNet does not act."""
         guidance = self._guidance
-        unconditional_too = acts_on_unconditional(guidance.control_mode, guidance.identitynet_rows)
+        unconditional_too = acts_on_unconditional(guidance.control_mode)
         acting = [i for i, conditional in enumerate(self._rows) if conditional or unconditional_too]
         people = tuple(i for i, person in enumerate(guidance.people) if person.identitynet_strength)
         if not acting or not people:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lib_instantid.guidance.settings import ControlMode, IdentityNetRows
+from lib_instantid.guidance.settings import ControlMode
 
 SOFT_WEIGHT_BASE = 0.825
 """sd-webui-controlnet's decay of the residuals from the middle block outwards, in its modes other than "balanced"."""
@@ -43,6 +43,6 @@ def residual_weights(mode: ControlMode, count: int) -> tuple[float, ...]:
     return tuple(SOFT_WEIGHT_BASE ** (SOFT_WEIGHT_FIRST_POWER - i) for i in range(count))
 
 
-def acts_on_unconditional(mode: ControlMode, rows: IdentityNetRows) -> bool:
+def acts_on_unconditional(mode: ControlMode) -> bool:
     """Whether IdentityNet acts on unconditional rows too, as the reference does."""
-    return mode != "identity" and rows == "both"
+    return mode != "identity"

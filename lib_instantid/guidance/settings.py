@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,10 +26,12 @@ Keypoints = Sequence[Sequence[float]]
 FaceRegion = Literal["face", "everywhere", "mask"]
 ControlMode = Literal["balanced", "prompt", "identity"]
 HiresPasses = Literal["both", "first pass", "second pass"]
-IdentityNetRows = Literal["both", "conditional"]
 IdentityNetPeople = Literal["each", "together"]
 Pose = Literal["photo", "pose picture", "keypoints", "none"]
 FACE_WORDS = ("largest", "left", "right", "center")
+GONE = {"identitynet_rows": "identitynet_rows is no longer a setting and is ignored: IdentityNet acts on both rows."}
+"""Settings of earlier versions, which old requests and infotexts may name, and what is said of each."""
+
 MAX_PEOPLE = 4
 MAX_PHOTOS = 16
 
@@ -127,11 +130,6 @@ class Settings:
     face_region: FaceRegion = _choice("face", FaceRegion, "where InstantID acts")
     face_region_grow: float = _number(0.0, 0.0, 2.0, "margin on each side of the face box, as a part of its size")
     control_mode: ControlMode = _choice("balanced", ControlMode, "what matters more: balanced, the prompt or the identity")
-    identitynet_rows: IdentityNetRows = _choice(
-        "both",
-        IdentityNetRows,
-        "rows that IdentityNet acts on: both (the reference), or only the conditional, which is faster",
-    )
     identitynet_every: int = _number(1, 1, 8, "steps that share one run of IdentityNet; 1 is the reference, more is faster")
     identitynet_people: IdentityNetPeople = _choice(
         "each", IdentityNetPeople, "several people: a run of IdentityNet for each, or one for all, which is faster"
@@ -162,11 +160,13 @@ class Settings:
 
 
 def settings_from_dict(values: Mapping[str, object]) -> Settings:
-    """Settings from plain values, as an API or a file gives them. Unknown names are errors.
+    """Settings from plain values, as an API or a file gives them. Unknown names are errors; those `GONE` warn.
 
     Raises SettingsError that names the field, as in `people[1].face`.
     """
-    own = dict(values)
+    for name in GONE.keys() & values.keys():
+        warnings.warn(GONE[name], stacklevel=2)
+    own = {name: value for name, value in values.items() if name not in GONE}
     people = own.pop("people", ())
     if not isinstance(people, Sequence) or isinstance(people, str):
         raise SettingsError(f"people: found {type(people).__name__}, expected a list of people.")

@@ -117,6 +117,24 @@ def find_models(folders: Sequence[Path]) -> tuple[FoundModel, ...]:
     return tuple(_look_into(path) for path in _weight_files(folders))
 
 
+def find_role(folder: Path, role: Role) -> Path:
+    """The file of a role below a folder: where the released one belongs, or else wherever `find_models` finds one.
+
+    Raises MissingModelFile with where to get it.
+    """
+    released = [file for file in RELEASED if file.role is role]
+    place = released[-1].below(folder)
+    if place.is_file():
+        return place
+    found = next((model.path for model in find_models([folder]) if model.role is role), None)
+    if found is None:
+        raise MissingModelFile(
+            f"{place}: no such file, and no other {role.value} below {folder}. Put one there, or fetch it with "
+            f"`python -m lib_instantid models --download`: {released[-1].url()}"
+        )
+    return found
+
+
 def missing(found: Sequence[FoundModel]) -> tuple[ReleasedFile, ...]:
     """The released files whose role no found file has, in the order of `RELEASED`."""
     roles = {model.role for model in found}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from enum import Enum
+from pathlib import Path
 
 from torch import Tensor
 
@@ -19,6 +20,9 @@ CONDITIONS = frozenset(
 )
 """What other ControlNets are for. SDXL's have IdentityNet's very shape; only what they call themselves tells them apart."""
 
+
+OURS = {"instantid", "instant", "identitynet"}
+"""Words with which a file calls itself InstantID's."""
 
 NAMING_PARTS = 4
 """Parts of a path that can name a model: in the hub's cache, `models--OWNER--NAME/snapshots/HASH/FILE`."""
@@ -86,7 +90,8 @@ def _resampler_adapter(weights: Weights) -> tuple[Kind, str]:
             f"an IP-Adapter Plus (it takes image features of {embedding_size} numbers, not a face embedding)",
         )
     # Same layout and shapes as InstantID's; only its name tells.
-    if re.search(r"portrait|unnorm", weights.path.name, re.IGNORECASE):
+    words = set(_words(weights.path.name))
+    if words & {"portrait", "unnorm"} and not words & OURS:
         return Kind.OTHER, "a FaceID Portrait IP-Adapter"
     proj_out = weights.tensors.get("image_proj.proj_out.weight")
     if proj_out is not None and proj_out.shape[0] == SD15_CONTEXT:
@@ -128,10 +133,23 @@ def _columns(matrix: Tensor) -> int | None:
 def _named_condition(weights: Weights) -> str | None:
     """The condition that a ControlNet names in its metadata, its config or its file name; None for one that names none."""
     own_names = [value for key, value in weights.notes.items() if "name" in key or "title" in key]
-    words = re.split(r"[^a-z0-9]+", " ".join([*own_names, *weights.path.parts[-NAMING_PARTS:]]).lower())
-    if {"instantid", "instant", "identitynet"} & set(words):
-        return None
-    return next((word for word in words if word in CONDITIONS), None)
+    for text in (*own_names, weights.path.name, *_hub_name(weights.path)):
+        words = _words(text)
+        if OURS & set(words):
+            return None
+        condition = next((word for word in words if word in CONDITIONS), None)
+        if condition:
+            return condition
+    return None
+
+
+def _words(text: str) -> list[str]:
+    return re.split(r"[^a-z0-9]+", text.lower())
+
+
+def _hub_name(path: Path) -> tuple[str, ...]:
+    """The repository's name where the file lies in the hub's cache, whose files are named alike; other folders say nothing."""
+    return tuple(part for part in path.parts[-NAMING_PARTS:-1] if part.startswith("models--"))
 
 
 def _has(*starts: str) -> Callable[[Tensors], bool]:

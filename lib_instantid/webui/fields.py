@@ -87,13 +87,6 @@ FIELDS: tuple[Field, ...] = (
     Field(name="adapter_end", label="Adapter ends", kind="slider", owner=Settings),
     Field(name="identitynet_start", label="IdentityNet starts", kind="slider", owner=Settings),
     Field(name="identitynet_end", label="IdentityNet ends", kind="slider", owner=Settings),
-    Field(
-        name="identitynet_rows",
-        label="IdentityNet acts on",
-        kind="choice",
-        owner=Settings,
-        labels=("prompt and negative prompt", "the prompt only (faster)"),
-    ),
     Field(name="identitynet_every", label="Steps that share a run of IdentityNet", kind="slider", owner=Settings),
     Field(
         name="identitynet_people",

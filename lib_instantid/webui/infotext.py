@@ -19,7 +19,7 @@ from lib_instantid.face.identity_files import load_identity
 from lib_instantid.face.keypoints import pixels_to_fractions
 from lib_instantid.face.picture import read_picture
 from lib_instantid.guidance.people import ResolvedPerson, Size
-from lib_instantid.guidance.settings import Person, Settings, settings_from_dict
+from lib_instantid.guidance.settings import GONE, Person, Settings, settings_from_dict
 
 KEY = "InstantID"
 """The infotext's key of the value."""
@@ -83,7 +83,7 @@ def settings_from_infotext(text: str, identities: Path) -> tuple[dict[str, Any],
     """
     try:
         values = _read(text)
-        lost: list[str] = []
+        lost = [GONE[name] for name in GONE if values.pop(name, None) is not None]
         numbered = enumerate(values["people"], 1)
         restored = {**values, "people": [_restored(person, f"people[{i}]", identities, lost) for i, person in numbered]}
         _check(restored, values["people"])

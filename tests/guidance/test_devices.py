@@ -21,7 +21,7 @@ META = torch.device("meta")
 @pytest.mark.parametrize("storage", [Storage(), Storage(fp8=True), Storage(streamed=True)], ids=str)
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"face_region": "face", "cfg_rescale": 0.5}, {"identitynet_rows": "conditional"}, {"identitynet_people": "together"}],
+    [{}, {"face_region": "face", "cfg_rescale": 0.5}, {"control_mode": "identity"}, {"identitynet_people": "together"}],
     ids=str,
 )
 def test_everything_that_a_call_needs_is_brought_to_its_device(

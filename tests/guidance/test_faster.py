@@ -73,17 +73,6 @@ def test_nothing_of_another_size_or_pass_is_used_again(unet: nn.Module, call: Ca
     assert all(torch.equal(a[0], b[0]) for a, b in zip(first, second, strict=True))
 
 
-def test_on_conditional_rows_only_the_unconditional_ones_have_the_adapter_alone(
-    unet: nn.Module, call: Call, guide: Guide
-) -> None:
-    half, exact = steps(unet, call, guide(identitynet_rows="conditional")), steps(unet, call, guide())
-    without = steps(unet, call, guide(person={"identitynet_strength": 0.0}))
-    for (found,), (whole,), (adapter_alone,) in zip(half, exact, without, strict=True):
-        assert relative_error(found[:1], adapter_alone[:1]) < 1e-5
-        assert relative_error(found[1:], whole[1:]) < 1e-5
-        assert relative_error(found[:1], whole[:1]) > 1e-4
-
-
 def residuals(unet: nn.Module, guidance: Guidance, x: Tensor, vector: Tensor) -> tuple[Tensor, ...]:
     sampling = SamplingPass(guidance, cross_attention_sites(unet), lambda _: ROWS, lambda: Step(index=0, total=1))
     sampling.begin(UNetCall(x=x, timestep=torch.full((2,), 601.0), vector=vector))

@@ -28,10 +28,9 @@ def test_the_whole_window_holds_every_step() -> None:
 
 def test_balanced_is_the_reference() -> None:
     assert residual_weights("balanced", 10) == (1.0,) * 10
-    assert acts_on_unconditional("balanced", "both")
-    assert acts_on_unconditional("prompt", "both")
-    assert not acts_on_unconditional("identity", "both")
-    assert not any(acts_on_unconditional(mode, "conditional") for mode in ("balanced", "prompt", "identity"))
+    assert acts_on_unconditional("balanced")
+    assert acts_on_unconditional("prompt")
+    assert not acts_on_unconditional("identity")
 
 
 @given(st.integers(2, 40), st.integers(2, 40), st.integers(0, 3))

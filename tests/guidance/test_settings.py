@@ -98,6 +98,11 @@ def test_the_defaults_are_the_references() -> None:
     assert not settings.enabled
 
 
+def test_a_setting_of_an_earlier_version_is_ignored_with_a_warning() -> None:
+    with pytest.warns(UserWarning, match="identitynet_rows is no longer a setting and is ignored"):
+        assert settings_from_dict({"identitynet_rows": "conditional"}) == Settings()
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().best_of = 2  # type: ignore[misc]

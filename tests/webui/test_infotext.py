@@ -199,6 +199,13 @@ def test_a_path_in_a_foreign_text_is_not_restored() -> None:
     assert "/etc/passwd cannot be restored" in sentence
 
 
+def test_a_setting_of_an_earlier_version_is_left_out_and_told(tmp_path: Path) -> None:
+    text = "{'people':[{'photos':['ab'],'pose':'none'}],'identitynet_rows':'conditional'}"
+    values, told = settings_from_infotext(text, tmp_path)
+    assert set(values) == {"people"}
+    assert [sentence for sentence in told if "identitynet_rows is no longer" in sentence]
+
+
 def test_every_setting_is_written() -> None:
     """A field that is added to the settings is in the infotext too."""
     changed: dict[str, Any] = {}

@@ -13,6 +13,8 @@ from safetensors import SafetensorError, safe_open
 
 from lib_instantid.errors import BadModelFile, DownloadError, MissingModelFile, UnsupportedModel
 
+WEIGHTS = "diffusion_pytorch_model"
+VAE = "first_stage_model."
 SDXL_TEXT_ENCODER = "conditioner.embedders.1.model."
 """SDXL's second text encoder, which tells its single files from SD1.5's, SD2's and the refiner's."""
 
@@ -37,15 +39,34 @@ def _load_folder(folder: Path, dtype: torch.dtype) -> StableDiffusionXLPipeline:
     if not index.is_file():
         raise MissingModelFile(f"checkpoint {folder}: no model_index.json in it; give the folder of a diffusers pipeline.")
     try:
-        kind = str(json.loads(index.read_text(encoding="utf-8"))["_class_name"])
+        parts = json.loads(index.read_text(encoding="utf-8"))
+        kind = str(parts["_class_name"])
     except (ValueError, KeyError, TypeError) as error:
         raise BadModelFile(f"checkpoint {index}: not a diffusers index ({error}). Fetch the checkpoint again.") from error
     if not kind.startswith("StableDiffusionXL"):
         raise UnsupportedModel(f"checkpoint {folder}: this is a {kind}; InstantID needs an SDXL checkpoint.")
+    absent = [name for name, part in parts.items() if isinstance(part, list) and all(part) and not (folder / name).is_dir()]
+    if absent:
+        raise BadModelFile(f"checkpoint {folder}: damaged or incomplete (it has no {', '.join(absent)}). Fetch it again.")
     try:
-        return _quietly(StableDiffusionXLPipeline.from_pretrained, folder, torch_dtype=dtype, local_files_only=True)
-    except (OSError, ValueError, SafetensorError) as error:
+        return _quietly(
+            StableDiffusionXLPipeline.from_pretrained,
+            folder,
+            torch_dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            variant=_variant(folder),
+        )
+    except (OSError, ValueError, TypeError, AttributeError, SafetensorError) as error:
         raise BadModelFile(f"checkpoint {folder}: damaged or incomplete ({_first_line(error)}). Fetch it again.") from error
+
+
+def _variant(folder: Path) -> str | None:
+    """The variant that a folder was saved with ("fp16"), or None where its UNet's file has the plain name."""
+    names = [path.name for path in (folder / "unet").glob(f"{WEIGHTS}*.safetensors")]
+    if not names or any(name == f"{WEIGHTS}.safetensors" or name.startswith(f"{WEIGHTS}-0") for name in names):
+        return None
+    return min(names).split(".")[1].split("-")[0]
 
 
 def _load_file(path: Path, dtype: torch.dtype, config: str | None) -> StableDiffusionXLPipeline:
@@ -67,6 +88,8 @@ def _check_file(path: Path) -> None:
         raise BadModelFile(
             f"checkpoint {path}: not a whole .safetensors file ({_first_line(error)}). Fetch it again; convert a .ckpt first."
         ) from error
+    if not any(name.startswith(VAE) for name in names) and any(name.startswith(SDXL_TEXT_ENCODER) for name in names):
+        raise BadModelFile(f"checkpoint {path}: it has no VAE ({VAE}*); fetch the version of the checkpoint with its VAE.")
     if not any(name.startswith(SDXL_TEXT_ENCODER) for name in names):
         raise UnsupportedModel(
             f"checkpoint {path}: this is not an SDXL base checkpoint (it has no {SDXL_TEXT_ENCODER}*: SD1.5, SD2, the refiner "

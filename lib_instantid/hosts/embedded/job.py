@@ -13,7 +13,11 @@ from lib_instantid.guidance.guidance import Guidance
 from lib_instantid.guidance.people import ResolvedPerson
 from lib_instantid.guidance.settings import Picture as Source
 from lib_instantid.guidance.settings import Settings
+from lib_instantid.hosts.embedded.schedulers import check_scheduler
 from lib_instantid.units import LATENT_FACTOR
+
+MAX_GUIDANCE_SCALE = 100
+"""Above it nothing but noise and black has ever been seen; it keeps infinity out of the pictures' records."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +52,9 @@ class Job:
             raise SettingsError(
                 f"steps: {self.steps} steps at denoising_strength {self.denoising_strength} leave none to run; raise either."
             )
-        if self.guidance_scale < 0:
-            raise SettingsError(f"guidance_scale: found {self.guidance_scale}, expected 0 or more.")
+        if not 0 <= self.guidance_scale <= MAX_GUIDANCE_SCALE:
+            raise SettingsError(f"guidance_scale: found {self.guidance_scale}, expected 0 to {MAX_GUIDANCE_SCALE}.")
+        check_scheduler(self.scheduler)
         if self.settings.hires == "second pass":
             raise SettingsError('hires: found "second pass", and this host has one pass; choose "both" or "first pass".')
 

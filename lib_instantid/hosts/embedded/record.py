@@ -5,12 +5,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
+import tempfile
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from PIL.PngImagePlugin import PngInfo
 
+from lib_instantid.errors import SettingsError
+from lib_instantid.face.picture import read_mask, read_picture
 from lib_instantid.guidance.people import ResolvedPerson
 from lib_instantid.guidance.settings import Person
 from lib_instantid.hosts.embedded.job import Job, Picture, Result
@@ -60,11 +65,49 @@ def _hash(picture: np.ndarray) -> str:
     return hashlib.sha256(picture.tobytes()).hexdigest()[:16]
 
 
+def check_out(folder: Path) -> None:
+    """Make the folder of the pictures, and try to write there. Raises SettingsError, before anything is loaded."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SettingsError(f"out: {folder} cannot be written to ({error}); name another folder.") from error
+
+
+def check_sources(job: Job) -> None:
+    """Read the pictures of a job, before anything is loaded. Raises PictureError."""
+    if job.init_picture is not None:
+        read_picture(job.init_picture, "init_picture")
+    for number, person in enumerate(job.settings.people, 1):
+        for index, photo in enumerate(person.photos, 1):
+            read_picture(photo, f"people[{number}].photos[{index}]")
+        if person.pose == "pose picture" and person.pose_picture is not None:
+            read_picture(person.pose_picture, f"people[{number}].pose_picture")
+        if person.region is not None:
+            read_mask(person.region, f"people[{number}].region")
+
+
 def save_pictures(path: Path, values: dict[str, Any], result: Result) -> list[Path]:
     """Write the pictures as `X.png`, `X-2.png`, …, each with the record in its PNG text `instantid`. Returns their paths.
 
-    Each file appears whole, and `X.png` last: where it is, all are.
+    Each file appears whole, and `X.png` last: where it is, all are. What cannot be written there is written beside it, or else
+    in the temporary folder, and a line of the log says so. Raises SettingsError where nothing can be written.
     """
+    problem = ""
+    for place in (path, path.with_stem(f"{path.stem}-saved"), Path(tempfile.gettempdir()) / f"instantid-{uuid4().hex}.png"):
+        try:
+            saved = _save(place, values, result)
+        except OSError as error:
+            problem = problem or str(error)
+            continue
+        if place != path:
+            logging.getLogger(__name__).warning("out: %s cannot be written (%s); saved as %s.", path, problem, place)
+        return saved
+    raise SettingsError(f"out: {path} cannot be written ({problem}), nor can the temporary folder; free some space.")
+
+
+def _save(path: Path, values: dict[str, Any], result: Result) -> list[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = PngInfo()
     text.add_text("instantid", json.dumps(values))

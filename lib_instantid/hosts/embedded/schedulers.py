@@ -22,9 +22,14 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
 """Name → diffusers' class, and what it gets beside the checkpoint's own configuration."""
 
 
+def check_scheduler(name: str) -> str:
+    """The name as in `SCHEDULERS`, however it is capitalised. Raises SettingsError for an unknown one."""
+    if name.lower() not in SCHEDULERS:
+        raise SettingsError(f"scheduler: found {name!r}, expected one of {', '.join(SCHEDULERS)}.")
+    return name.lower()
+
+
 def scheduler_like(scheduler: Any, name: str) -> Any:
     """A scheduler of that name with the checkpoint's noise schedule. Raises SettingsError for an unknown name."""
-    if name not in SCHEDULERS:
-        raise SettingsError(f"scheduler: found {name!r}, expected one of {', '.join(SCHEDULERS)}.")
-    kind, extra = SCHEDULERS[name]
+    kind, extra = SCHEDULERS[check_scheduler(name)]
     return getattr(diffusers, kind).from_config(scheduler.config, **extra)
