@@ -176,8 +176,9 @@ def settings_from_dict(values: Mapping[str, object]) -> Settings:
 def _person(value: object, number: int) -> Person:
     if not isinstance(value, Mapping):
         raise SettingsError(f"people[{number}]: found {type(value).__name__}, expected an object with photos or identity.")
+    free = {"pose": "none"} if value.get("identity") is not None else {}  # there is no photo to place the head as in
     try:
-        return _build(Person, value)
+        return _build(Person, {**free, **value})
     except SettingsError as error:
         raise SettingsError(f"people[{number}].{error}") from error
 
