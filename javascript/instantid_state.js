@@ -51,8 +51,19 @@
         people: people.map((person) => personSettings(person, table, size)),
     });
 
-    /** A state from settings that something else put into the page, such as a picture's infotext. */
-    instantid.stateOf = function (settings, table) {
+    /** The photos and pictures of settings that another panel of this page has sent, from the people of all panels. A photo is
+     * copied, since each panel looks at it, chooses and removes on its own. */
+    function takeOver(person, given, known) {
+        const of = (path, pictures) => path && pictures.find((picture) => picture && picture.path === path);
+        const photos = known.flatMap((other) => other.photos);
+        person.photos = (given.photos || []).map((path) => of(path, photos)).filter(Boolean).map((photo) => ({...photo}));
+        person.posePicture = of(given.pose_picture, known.map((other) => other.posePicture)) || null;
+        person.region = of(given.region, known.map((other) => other.region)) || null;
+    }
+
+    /** A state from settings that something else put into the page: a picture's infotext, or another tab's panel. known: the
+     * people of the page's panels. */
+    instantid.stateOf = function (settings, table, known) {
         const state = instantid.newState(table);
         for (const name of Object.keys(state.settings)) if (name in settings) state.settings[name] = settings[name];
         const people = (settings.people || []).map((given) => {
@@ -61,6 +72,7 @@
             person.source = given.identity ? "identity" : "photos";
             person.identity = given.identity || null;
             person.keypoints = given.keypoints || null;
+            takeOver(person, given, known);
             person.expected = {face: [].concat(given.face || []), keypoints: given.photo_keypoints || []};
             return person;
         });

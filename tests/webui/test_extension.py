@@ -217,7 +217,7 @@ def test_hires_passes_act_as_set_with_maps_of_their_own_size(
 def test_the_second_pass_alone_is_refused_where_there_is_none(extension: Extension, call: Call) -> None:
     """It would be a plain picture whose infotext claims InstantID."""
     p = P()
-    with pytest.raises(InstantID, match="hires: .*one pass only"):
+    with pytest.raises(InstantID, match=r"hires: .*one pass only"):
         run(extension, call, [{**ONE, "hires": "second pass"}], p)
     assert "InstantID" not in p.extra_generation_params
 
