@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from enum import Enum
+from pathlib import Path
 
 from torch import Tensor
 
@@ -19,6 +20,9 @@ CONDITIONS = frozenset(
 )
 """What other ControlNets are for. SDXL's have IdentityNet's very shape; only what they call themselves tells them apart."""
 
+
+OURS = frozenset({"instantid", "instant", "identitynet"})
+"""Words with which a file calls itself InstantID's."""
 
 NAMING_PARTS = 4
 """Parts of a path that can name a model: in the hub's cache, `models--OWNER--NAME/snapshots/HASH/FILE`."""
@@ -128,10 +132,21 @@ def _columns(matrix: Tensor) -> int | None:
 def _named_condition(weights: Weights) -> str | None:
     """The condition that a ControlNet names in its metadata, its config or its file name; None for one that names none."""
     own_names = [value for key, value in weights.notes.items() if "name" in key or "title" in key]
-    words = re.split(r"[^a-z0-9]+", " ".join([*own_names, *weights.path.parts[-NAMING_PARTS:]]).lower())
-    if {"instantid", "instant", "identitynet"} & set(words):
+    words = _words(" ".join([*own_names, *weights.path.parts[-NAMING_PARTS:]]))
+    if OURS & set(words):
         return None
     return next((word for word in words if word in CONDITIONS), None)
+
+
+def says_instantid(path: Path) -> bool:
+    """Whether a file, or a folder just above it, calls itself InstantID's."""
+    return bool(OURS & set(_words(" ".join(path.parts[-NAMING_PARTS:]))))
+
+
+def _words(text: str) -> list[str]:
+    """In lower case, as they stand and with xinsirOpenpose's two words apart."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
+    return re.split(r"[^a-z0-9]+", f"{text} {apart}".lower())
 
 
 def _has(*starts: str) -> Callable[[Tensors], bool]:

@@ -108,6 +108,7 @@ def _also_unloading(extension: Extension) -> Callable[..., None]:
 
 
 def _folders(host: WebuiHost) -> Sequence[Path]:
+    """Also those that do not exist yet: a message about missing files names them."""
     given = [Path(folder) for folder in shared.cmd_opts.instantid_models_path or ()]
     own = models_folder()
-    return [folder for folder in (*given, *([own] if own else []), *host.model_folders()) if folder.is_dir()]
+    return (*given, *([own] if own else []), *host.model_folders())
