@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, SupportsFloat, get_args
 
 from PIL import Image
 
@@ -218,6 +218,8 @@ def _problems(setting: dataclasses.Field[Any], value: Any) -> Iterator[str]:
 
 def _check_keypoints(name: str, keypoints: Any) -> None:
     try:
+        if not all(isinstance(v, SupportsFloat) and not isinstance(v, bool) for point in keypoints for v in point):
+            raise TypeError("not a number")
         points = [(float(x), float(y)) for x, y in keypoints]
     except (TypeError, ValueError, OverflowError) as error:
         raise SettingsError(f"{name}: found {keypoints!r}, expected five pairs of numbers.") from error

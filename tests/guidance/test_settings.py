@@ -143,3 +143,10 @@ def test_a_saved_identity_is_free_to_place_its_head_unless_a_pose_is_given() -> 
     assert settings_from_dict({"people": [{"identity": "Ada"}]}).people[0].pose == "none"
     given = {"identity": "Ada", "pose": "keypoints", "keypoints": [[0.4, 0.4]] * 5}
     assert settings_from_dict({"people": [given]}).people[0].pose == "keypoints"
+
+
+@pytest.mark.parametrize("value", ["0.5", True, None])
+def test_keypoints_are_numbers_and_nothing_that_looks_like_one(value: object) -> None:
+    points = [[0.4, 0.4]] * 4 + [[value, 0.5]]
+    with pytest.raises(SettingsError, match=r"keypoints: found .*five pairs of numbers"):
+        settings_from_dict({"people": [{"identity": "Ada", "pose": "keypoints", "keypoints": points}]})
