@@ -5,10 +5,12 @@
     const HIGH_CFG = 5;
     const SMALL = 768; // pixels of a side, as the square root of the area; SDXL was trained on 1024
     const POLL = 1000;
+    const AGAIN = 4000; // milliseconds; the WebUIs tell nobody that another checkpoint was chosen
 
     /** {element, render(), ask()}. render uses what the page shows; ask also asks Python. */
     instantid.hints = function (panel) {
         const element = el("div", {class: "instantid-hints", role: "status"});
+        let asking = false;
         let status = {problem: null, download: null};
 
         function sentences() {
@@ -33,16 +35,19 @@
         }
 
         async function ask(what = "status") {
+            asking = true;
             try {
                 status = await panel.bridge.ask({do: what});
                 panel.setIdentities(status.identities);
             } catch (error) {
                 status = {problem: error.message, download: null};
             }
+            asking = false;
             render();
             if (status.download && status.download.running) setTimeout(() => ask(), POLL);
         }
 
+        setInterval(() => element.offsetParent && !document.hidden && !asking && ask(), AGAIN);
         const start = () => ask("download");
         return {element, render, ask};
     };

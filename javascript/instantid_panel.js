@@ -99,6 +99,7 @@
         }
 
         setIdentities(identities) {
+            if (JSON.stringify(identities) === JSON.stringify(this.identities)) return; // a list that is open stays open
             this.identities = identities;
             this.pages.forEach((page) => page.render());
         }
