@@ -8,6 +8,7 @@
     const LIMITS = {yaw: 60, pitch: 45};
     const WAIT = 150;
     const HISTORY = 100;
+    const LARGEST = "32em";
     instantid.PERSON_COLOURS = COLOURS;
 
     /** Resolves to the picture at a URL, decoded. */
@@ -165,7 +166,8 @@
         sized() {
             const [width, height] = this.panel.size();
             Object.assign(this.canvas, {width, height}); // clears it
-            this.stage.style.aspectRatio = `${width} / ${height}`;
+            const narrow = Math.min(1, width / height); // a stage's longer side is LARGEST at most, in the output's proportions
+            Object.assign(this.stage.style, {aspectRatio: `${width} / ${height}`, maxWidth: `calc(${narrow} * ${LARGEST})`});
             const paint = this.canvas.getContext("2d");
             if (this.backdrop.hidden) paint.fillRect(0, 0, width, height);
             return paint;

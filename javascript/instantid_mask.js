@@ -36,9 +36,13 @@
             store(colour === "black");
         }
 
-        async function given(picture) {
+        async function show(picture) {
             const image = await createImageBitmap(await (await fetch(picture.url)).blob());
             context().drawImage(image, 0, 0, canvas.width, canvas.height);
+        }
+
+        async function given(picture) {
+            await show(picture);
             person.region = picture;
             panel.changed();
         }
@@ -51,7 +55,7 @@
             }
             canvas.toBlob(async (blob) => {
                 try {
-                    person.region = {path: await instantid.upload(blob)};
+                    person.region = {path: await instantid.upload(blob), url: URL.createObjectURL(blob)};
                     note.textContent = "";
                 } catch (error) {
                     note.textContent = error.message;

@@ -41,6 +41,11 @@
             return [this.number("width") || 512, this.number("height") || 512];
         }
 
+        /** Whether InstantID is switched on. */
+        on() {
+            return document.querySelector(`#${this.ids.enabled}-checkbox input`).checked;
+        }
+
         number(name) {
             const input = document.querySelector(`#${this.tab}_${name} input[type=number]`);
             return input ? Number(input.value) : NaN;
@@ -54,6 +59,7 @@
                 this.lastSize = now;
                 this.changed();
             }
+            this.badge();
             this.hints.render();
         }
 
@@ -80,7 +86,8 @@
         /** Another text than the panel's own stands in the box: from a picture's infotext. */
         restored(text) {
             if (!text || text === this.text || this.written.has(text)) return;
-            this.state = instantid.stateOf(JSON.parse(text), this.table);
+            const known = Object.values(panels).flatMap((panel) => panel.state.people);
+            this.state = instantid.stateOf(JSON.parse(text), this.table, known);
             this.current = 0;
             this.advanced.show();
             this.rebuild();
@@ -92,6 +99,7 @@
         }
 
         setIdentities(identities) {
+            if (JSON.stringify(identities) === JSON.stringify(this.identities)) return; // a list that is open stays open
             this.identities = identities;
             this.pages.forEach((page) => page.render());
         }
@@ -152,9 +160,11 @@
         badge() {
             const header = document.querySelector(`#${this.ids.enabled} .label-wrap > span`);
             if (!header) return;
-            const count = this.state.people.filter(instantid.isComplete).length;
+            const {people} = this.state;
+            const count = people.filter(instantid.isComplete).length;
             const badge = header.querySelector(".instantid-badge") || header.appendChild(el("span", {class: "instantid-badge"}));
-            badge.textContent = count ? `${count} ${count === 1 ? "person" : "people"}` : "no photo yet";
+            const nobody = people.some((person) => person.photos.length) ? "no face found" : "no photo yet";
+            badge.textContent = `${this.on() ? "on" : "off"}, ${count ? `${count} ${count === 1 ? "person" : "people"}` : nobody}`;
         }
 
         paste(event) {
@@ -190,6 +200,7 @@
         if (panels[tab]) tell(panels[tab]);
         else (instantid.early[tab] ||= []).push(tell);
     };
+    instantid.switched = (tab) => panels[tab] && panels[tab].follow();
     instantid.restored = toPanel((panel, text) => panel.restored(text));
     instantid.lost = toPanel((panel, text) => panel.lost(text ? text.split("\n") : []));
 })((window.instantid = window.instantid || {}));

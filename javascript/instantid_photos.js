@@ -75,7 +75,6 @@
         }
 
         remove(photo) {
-            URL.revokeObjectURL(photo.url);
             this.person.photos = this.person.photos.filter((other) => other !== photo);
             this.changed();
             this.zone.querySelector("input").focus();

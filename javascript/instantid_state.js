@@ -1,6 +1,7 @@
 "use strict";
 // What the panel holds, and the settings that the generation gets: the object of the API.
 (function (instantid) {
+    const EQUAL = 1 + 1e-9; // areas of fractions are not exact
     const defaultsOf = (table, owner) =>
         Object.fromEntries(table.filter((field) => field.owner === owner).map((field) => [field.name, field.default]));
 
@@ -27,12 +28,14 @@
         if (!photo.faces || !photo.faces.length) return null;
         const area = ({box}) => (box[2] - box[0]) * (box[3] - box[1]);
         if (photo.which) return photo.faces[photo.which - 1];
-        return photo.faces.reduce((best, face) => (area(face) > area(best) ? face : best));
+        return photo.faces.reduce((best, face) => (area(face) > area(best) * EQUAL ? face : best)); // the leftmost of equals
     };
 
     function personSettings(person, table, [width, height]) {
         const own = Object.fromEntries(table.filter((field) => field.owner === "Person").map((field) => [field.name, person[field.name]]));
-        const photos = person.photos.filter((photo) => photo.path && !photo.error);
+        const uploaded = person.photos.filter((photo) => photo.path);
+        const good = uploaded.filter((photo) => !photo.error);
+        const photos = good.length ? good : uploaded; // where none is good, the refusal says what is wrong with the first
         if (person.source === "identity") own.identity = person.identity;
         else {
             own.photos = photos.map((photo) => photo.path);
@@ -51,8 +54,19 @@
         people: people.map((person) => personSettings(person, table, size)),
     });
 
-    /** A state from settings that something else put into the page, such as a picture's infotext. */
-    instantid.stateOf = function (settings, table) {
+    /** The photos and pictures of settings that another panel of this page has sent, from the people of all panels. A photo is
+     * copied, since each panel looks at it, chooses and removes on its own. */
+    function takeOver(person, given, known) {
+        const of = (path, pictures) => path && pictures.find((picture) => picture && picture.path === path);
+        const photos = known.flatMap((other) => other.photos);
+        person.photos = (given.photos || []).map((path) => of(path, photos)).filter(Boolean).map((photo) => ({...photo}));
+        person.posePicture = of(given.pose_picture, known.map((other) => other.posePicture)) || null;
+        person.region = of(given.region, known.map((other) => other.region)) || null;
+    }
+
+    /** A state from settings that something else put into the page: a picture's infotext, or another tab's panel. known: the
+     * people of the page's panels. */
+    instantid.stateOf = function (settings, table, known) {
         const state = instantid.newState(table);
         for (const name of Object.keys(state.settings)) if (name in settings) state.settings[name] = settings[name];
         const people = (settings.people || []).map((given) => {
@@ -61,6 +75,8 @@
             person.source = given.identity ? "identity" : "photos";
             person.identity = given.identity || null;
             person.keypoints = given.keypoints || null;
+            if (given.identity && !given.pose) person.pose = "none"; // as the API's default
+            takeOver(person, given, known);
             person.expected = {face: [].concat(given.face || []), keypoints: given.photo_keypoints || []};
             return person;
         });

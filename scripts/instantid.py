@@ -1,28 +1,26 @@
 """InstantID for AUTOMATIC1111's WebUI and Forge. Everything is in lib_instantid; here it meets the WebUI's base class."""
 
 import modules.scripts as scripts
-from modules.ui_components import InputAccordion
 
-from lib_instantid.webui.infotext import KEY
 from lib_instantid.webui.options import beginning
 from lib_instantid.webui.panel import build_panel
-from lib_instantid.webui.register import paste_fields, register
+from lib_instantid.webui.register import TITLE, register
 
-extension, panel_service = register()
+extension, panel_service, pasting = register()
 
 
 class InstantIDScript(scripts.Script):
     def title(self):
-        return "InstantID"
+        return TITLE
 
     def show(self, is_img2img):
         return scripts.AlwaysVisible
 
     def ui(self, is_img2img):
         tab = "img2img" if is_img2img else "txt2img"
-        panel = build_panel(tab, self.elem_id, InputAccordion, panel_service, beginning())
-        self.infotext_fields = paste_fields(panel)
-        self.paste_field_names = [KEY]
+        panel = build_panel(tab, self.elem_id, panel_service, beginning())
+        self.infotext_fields = pasting.fields(panel)
+        self.paste_field_names = pasting.sent
         return [panel.enabled, panel.settings]
 
     def before_process(self, p, *args):

@@ -43,7 +43,7 @@ def choose(faces: Sequence[Face], which: str | int = "largest", *, size: tuple[i
     if which == "center":
         middle = (size[0] / 2, size[1] / 2)
         return min(faces, key=lambda face: math.dist(face.centre, middle))
-    return max(faces, key=lambda face: face.width * face.height)
+    return max(counted, key=lambda face: face.width * face.height)  # of equals the leftmost, as the panel marks it
 
 
 def no_face(name: str, size: tuple[int, int]) -> NoFaceFound:

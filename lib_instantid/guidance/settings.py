@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, SupportsFloat, get_args
 
 from PIL import Image
 
@@ -176,8 +176,9 @@ def settings_from_dict(values: Mapping[str, object]) -> Settings:
 def _person(value: object, number: int) -> Person:
     if not isinstance(value, Mapping):
         raise SettingsError(f"people[{number}]: found {type(value).__name__}, expected an object with photos or identity.")
+    free = {"pose": "none"} if value.get("identity") is not None else {}  # there is no photo to place the head as in
     try:
-        return _build(Person, value)
+        return _build(Person, {**free, **value})
     except SettingsError as error:
         raise SettingsError(f"people[{number}].{error}") from error
 
@@ -217,6 +218,8 @@ def _problems(setting: dataclasses.Field[Any], value: Any) -> Iterator[str]:
 
 def _check_keypoints(name: str, keypoints: Any) -> None:
     try:
+        if not all(isinstance(v, SupportsFloat) and not isinstance(v, bool) for point in keypoints for v in point):
+            raise TypeError("not a number")
         points = [(float(x), float(y)) for x, y in keypoints]
     except (TypeError, ValueError, OverflowError) as error:
         raise SettingsError(f"{name}: found {keypoints!r}, expected five pairs of numbers.") from error

@@ -48,7 +48,7 @@ class A1111Host:
 
     def model_folders(self) -> Sequence[Path]:
         models, extension = Path(paths.models_path), Path(paths.extensions_dir) / "sd-webui-controlnet"
-        own = [models / name for name in ("ControlNet", "instantid", "ipadapter", "insightface")]
+        own = [models / name for name in ("instantid", "ControlNet", "ipadapter", "insightface")]
         return [*own, extension / "models", extension / "annotator" / "downloads" / "insightface"]
 
     def device_and_dtype(self) -> tuple[torch.device, torch.dtype]:

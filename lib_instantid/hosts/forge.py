@@ -90,7 +90,7 @@ class ForgeHost:
 
     def model_folders(self) -> Sequence[Path]:
         models = Path(paths.models_path)
-        own = [models / name for name in ("ControlNet", "instantid", "ipadapter", "insightface")]
+        own = [models / name for name in ("instantid", "ControlNet", "ipadapter", "insightface")]
         return list(dict.fromkeys([*own, Path(forge_shared.controlnet_dir)]))
 
     def device_and_dtype(self) -> tuple[torch.device, torch.dtype]:

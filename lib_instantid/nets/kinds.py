@@ -21,7 +21,7 @@ CONDITIONS = frozenset(
 """What other ControlNets are for. SDXL's have IdentityNet's very shape; only what they call themselves tells them apart."""
 
 
-OURS = {"instantid", "instant", "identitynet"}
+OURS = frozenset({"instantid", "instant", "identitynet"})
 """Words with which a file calls itself InstantID's."""
 
 NAMING_PARTS = 4
@@ -143,13 +143,20 @@ def _named_condition(weights: Weights) -> str | None:
     return None
 
 
-def _words(text: str) -> list[str]:
-    return re.split(r"[^a-z0-9]+", text.lower())
-
-
 def _hub_name(path: Path) -> tuple[str, ...]:
     """The repository's name where the file lies in the hub's cache, whose files are named alike; other folders say nothing."""
     return tuple(part for part in path.parts[-NAMING_PARTS:-1] if part.startswith("models--"))
+
+
+def says_instantid(path: Path) -> bool:
+    """Whether a file, or a folder just above it, calls itself InstantID's."""
+    return bool(OURS & set(_words(" ".join(path.parts[-NAMING_PARTS:]))))
+
+
+def _words(text: str) -> list[str]:
+    """In lower case, as they stand and with xinsirOpenpose's two words apart."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
+    return re.split(r"[^a-z0-9]+", f"{text} {apart}".lower())
 
 
 def _has(*starts: str) -> Callable[[Tensors], bool]:

@@ -22,6 +22,7 @@ from lib_instantid.guidance.guidance import Guidance
 from lib_instantid.hosts.model_files import FoundModel, ReleasedFile, Role, find_models, missing
 from lib_instantid.nets.adapter import Adapter, FaceTokenMaker, FaceTokens, load_adapter
 from lib_instantid.nets.identitynet import IdentityNet, load_identitynet
+from lib_instantid.nets.kinds import says_instantid
 from lib_instantid.nets.packing import place
 from lib_instantid.nets.storage import Storage, store
 
@@ -157,9 +158,11 @@ class Engine:
 
 
 def choose_files(found: Sequence[FoundModel], folders: Sequence[Path]) -> Files | Missing:
-    """The first file of each role, or what is missing and where it was looked for."""
+    """The first file of each role, one that calls itself InstantID's before one that says nothing.
+
+    Or what is missing and where it was looked for."""
     first: dict[Role | None, Path] = {}
-    for model in found:
+    for model in sorted(found, key=lambda model: not says_instantid(model.path)):
         first.setdefault(model.role, model.path)
     absent = [role.value for role in Role if role not in first]
     if not absent:

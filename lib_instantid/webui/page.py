@@ -7,7 +7,6 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ def build_page(host: EmbeddedHost, folder: Path, size: int, steps: int, note: st
                 with gr.Row():
                     start = gr.Button("Generate", variant="primary", elem_id=f"{TAB}_generate")
                     interrupt = gr.Button("Interrupt", elem_id=f"{TAB}_interrupt")
-                panel = build_panel(TAB, lambda name: f"instantid_{name}", _accordion, service, Beginning())
+                panel = build_panel(TAB, lambda name: f"instantid_{name}", service, Beginning())
             with gr.Column():
                 progress = gr.HTML("", elem_id="progress")
                 preview = gr.Image(label="Preview", interactive=False, height=256, elem_id="preview")
@@ -80,14 +79,6 @@ def _job_fields(size: int, steps: int) -> list[Any]:
 
 
 JOB = ("prompt", "negative_prompt", "width", "height", "steps", "guidance_scale", "scheduler", "seed", "batch_size")
-
-
-@contextmanager
-def _accordion(value: bool, *, label: str, elem_id: str) -> Iterator[Any]:
-    """As the WebUI's InputAccordion: a switch, and what it switches folded away."""
-    switch = gr.Checkbox(value, label=f"Use {label}", elem_id=f"{elem_id}-checkbox")
-    with gr.Accordion(label, open=False, elem_id=elem_id):
-        yield switch
 
 
 def _scripts() -> str:

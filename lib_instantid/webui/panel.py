@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -32,9 +31,6 @@ DRAWING = {
 }
 """How the browser draws five points while they are dragged."""
 
-Accordion = Callable[..., AbstractContextManager[Any]]
-"""The WebUI's InputAccordion, or one like it: `with accordion(value, label=…, elem_id=…) as switch`."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class PanelParts:
@@ -54,10 +50,8 @@ class Beginning:
     thumbnails: bool = False
 
 
-def build_panel(
-    tab: str, elem_id: Callable[[str], str], accordion: Accordion, service: PanelService, beginning: Beginning
-) -> PanelParts:
-    """Build it where gradio is building now.
+def build_panel(tab: str, elem_id: Callable[[str], str], service: PanelService, beginning: Beginning) -> PanelParts:
+    """Build it where gradio is building now. To open it switches nothing on, as the WebUI's InputAccordion would.
 
     tab: "txt2img" or "img2img", whose size and picture the panel follows. elem_id: makes a component's id.
     """
@@ -72,13 +66,15 @@ def build_panel(
         "max_people": MAX_PEOPLE,
         "max_photos": MAX_PHOTOS,
     }
-    with accordion(False, label="InstantID", elem_id=elem_id("enabled")) as enabled:
+    with gr.Accordion("InstantID", open=False, elem_id=elem_id("enabled")):
+        enabled = gr.Checkbox(False, label="Use InstantID", elem_id=f"{elem_id('enabled')}-checkbox")
         gr.HTML(f'<div class="instantid-panel" data-panel="{html.escape(json.dumps(data))}"></div>')
         with gr.Row(elem_classes=["instantid-hidden"]):
             settings, lost = _text(elem_id("settings")), _text(elem_id("lost"))
             request, answer = _text(elem_id("request")), _text(elem_id("answer"))
             ask = gr.Button("ask", elem_id=elem_id("ask"))
     js = f'"{tab}"'
+    enabled.change(None, [enabled], None, **{JS: f"(on) => window.instantid.switched({js}, on)"})
     settings.change(None, [settings], None, **{JS: f"(text) => window.instantid.restored({js}, text)"})
     lost.change(None, [lost], None, **{JS: f"(text) => window.instantid.lost({js}, text)"})
     asked = ask.click(

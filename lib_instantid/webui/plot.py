@@ -35,15 +35,20 @@ class Plot:
         changes = self._changes.of(p)
         if not changes:
             return settings
-        if not settings.enabled:
-            raise SettingsError("X/Y/Z plot: an axis is InstantID's, and InstantID is off; turn it on, or choose another axis.")
-        people = [_changed(person, _of(changes, number)) for number, person in enumerate(settings.people, 1)]
         for number, name in changes:
-            if number > len(people):
-                raise SettingsError(
-                    f"X/Y/Z plot: an axis changes {name} of person {number}, and there are {len(people)}; add the person."
-                )
+            check_fits(settings, number, name)
+        people = [_changed(person, _of(changes, number)) for number, person in enumerate(settings.people, 1)]
         return dataclasses.replace(settings, people=people, **_of(changes, WHOLE))
+
+
+def check_fits(settings: Settings, number: int, name: str) -> None:
+    """Raise SettingsError unless these settings have what an axis changes. number: of the person, or `WHOLE`."""
+    if not settings.enabled:
+        raise SettingsError("X/Y/Z plot: an axis is InstantID's, and InstantID is off; turn it on, or choose another axis.")
+    if number > len(settings.people):
+        raise SettingsError(
+            f"X/Y/Z plot: an axis changes {name} of person {number}, and there are {len(settings.people)}; add the person."
+        )
 
 
 def _of(changes: Changes, number: int) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 from modules import paths, script_callbacks, scripts, shared
 from modules.call_queue import queue_lock
 
+from lib_instantid.guidance.settings import Settings
 from lib_instantid.hosts.webui_host import WebuiHost
 from lib_instantid.webui.api import add_routes
 from lib_instantid.webui.engine import Engine
-from lib_instantid.webui.infotext import KEY, settings_from_infotext
 from lib_instantid.webui.options import (
     add_options,
     allowed_folders,
@@ -25,19 +24,22 @@ from lib_instantid.webui.options import (
     models_folder,
     storage,
 )
-from lib_instantid.webui.panel import PanelParts
 from lib_instantid.webui.panel_service import PanelService
+from lib_instantid.webui.pasting import Pasting
 from lib_instantid.webui.routes import Services
 from lib_instantid.webui.script import Extension
 from lib_instantid.webui.surroundings import surroundings_of
 from lib_instantid.webui.xyz import axes
 
+TITLE = "InstantID"
+"""Of the script."""
+
 UNLOAD_BUTTON = "sett_unload_sd_model"
 """The settings page's button that unloads the checkpoint."""
 
 
-def register() -> tuple[Extension, PanelService]:
-    """A new extension with its callbacks, and what answers its panels; what an earlier one left is taken down by
+def register() -> tuple[Extension, PanelService, Pasting]:
+    """A new extension with its callbacks, and what answers its panels and fills them; what an earlier one left is taken down by
     the WebUI's callback for that."""
     host = _host()
     engine = Engine(lambda: _folders(host), keep, face_options, storage)
@@ -56,7 +58,8 @@ def register() -> tuple[Extension, PanelService]:
     _listen("ui_settings", add_options)
     _add_axes(extension)
     downloads = Path(paths.models_path) / "instantid"
-    return extension, PanelService(surroundings_of(host, engine, identities_folder, downloads))
+    service = PanelService(surroundings_of(host, engine, identities_folder, downloads))
+    return extension, service, Pasting(identities_folder)
 
 
 def _listen(event: str, callback: Callable[..., None]) -> None:
@@ -65,29 +68,19 @@ def _listen(event: str, callback: Callable[..., None]) -> None:
     script_callbacks.add_callback(callbacks, callback, category=event, filename=__file__)
 
 
-def paste_fields(panel: PanelParts) -> list[tuple[Any, Callable[[dict[str, Any]], Any]]]:
-    """How the WebUI fills a panel from an infotext: each component with what makes its value of the infotext's entries."""
-
-    def restored(entries: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-        return settings_from_infotext(entries[KEY], identities_folder()) if KEY in entries else ({}, ())
-
-    def settings(entries: dict[str, Any]) -> Any:
-        found, _ = restored(entries)
-        return json.dumps(found) if found else None
-
-    return [
-        (panel.enabled, lambda entries: KEY in entries),
-        (panel.settings, settings),
-        (panel.lost, lambda entries: "\n".join(restored(entries)[1])),
-    ]
-
-
 def _add_axes(extension: Extension) -> None:
     """The plot's script is loaded before every extension's, and anew at a reload of the page. It is known by its file."""
     for script in scripts.scripts_data:
         if script.script_class.__module__ == "xyz_grid.py":
-            own = axes(script.module.AxisOption, extension.plot, identities_folder, allowed_folders)
+            option = script.module.AxisOption
+            own = axes(option, extension.plot, identities_folder, allowed_folders, lambda p: _given(extension, p))
             script.module.axis_options.extend(own)
+
+
+def _given(extension: Extension, p: Any) -> Settings:
+    """InstantID's settings of a generation that has not begun."""
+    own = next(script for script in p.scripts.alwayson_scripts if script.title() == TITLE)
+    return extension.settings(p.script_args[own.args_from : own.args_to])
 
 
 def _host() -> WebuiHost:
@@ -115,6 +108,7 @@ def _also_unloading(extension: Extension) -> Callable[..., None]:
 
 
 def _folders(host: WebuiHost) -> Sequence[Path]:
+    """Also those that do not exist yet: a message about missing files names them."""
     given = [Path(folder) for folder in shared.cmd_opts.instantid_models_path or ()]
     own = models_folder()
-    return [folder for folder in (*given, *([own] if own else []), *host.model_folders()) if folder.is_dir()]
+    return (*given, *([own] if own else []), *host.model_folders())

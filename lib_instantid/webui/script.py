@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lib_instantid.errors import InstantIDError
+from lib_instantid.errors import InstantIDError, SettingsError
+from lib_instantid.guidance.settings import Settings
 from lib_instantid.hosts.webui_host import WebuiHost
 from lib_instantid.units import LATENT_FACTOR
 from lib_instantid.webui import candidates, infotext
@@ -45,6 +46,10 @@ class Extension:
         self._maps_wanted = maps_wanted
         self._generations: PerP[Generation] = PerP()
         self.plot = Plot()
+
+    def settings(self, arguments: Sequence[Any]) -> Settings:
+        """Those that the script's arguments say. Raises as `settings_of`."""
+        return settings_of(arguments, self._allowed())
 
     def before_process(self, p: Any, arguments: Sequence[Any]) -> None:
         """A generation starts: read the settings, while it is still open how many pictures will be made."""
@@ -123,7 +128,11 @@ class Extension:
         return generation
 
     def _read(self, p: Any, generation: Generation, arguments: Sequence[Any]) -> None:
-        settings = generation.settings = self.plot.applied(p, settings_of(arguments, self._allowed()))
+        settings = generation.settings = self.plot.applied(p, self.settings(arguments))
+        if settings.enabled and settings.hires == "second pass" and not getattr(p, "enable_hr", False):
+            raise SettingsError(
+                'hires: "second pass", and this picture has one pass only; turn hires fix on, or choose "both".'
+            )
         if not settings.enabled or settings.best_of == 1 or getattr(p, "firstpass_image", None) is not None:
             return  # the last: a picture that is there is enlarged
         if not isinstance(p.prompt, str):

@@ -7,27 +7,56 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lib_instantid.errors import SettingsError
+from lib_instantid.errors import InstantIDError, SettingsError
 from lib_instantid.face.identity_files import list_identities
 from lib_instantid.guidance.settings import FACE_WORDS, MAX_PEOPLE, Person, Settings
+from lib_instantid.webui.generation import InstantID
 from lib_instantid.webui.pictures import picture_of
-from lib_instantid.webui.plot import PHOTO, WHOLE, Plot
+from lib_instantid.webui.plot import PHOTO, WHOLE, Plot, check_fits
 
 LABEL = "[InstantID]"
+
+Confirm = Callable[[Any, Sequence[Any]], None]
+"""Refuses an axis: p, and the values of the axis."""
 
 Axis = Callable[..., Any]
 """The WebUIs' `AxisOption`: label, type, apply(p, value, values); format_value, confirm(p, values), choices by name."""
 
 
-def axes(axis: Axis, plot: Plot, identities: Callable[[], Path], allowed: Callable[[], Sequence[Path]]) -> Iterator[Any]:
+def axes(
+    axis: Axis,
+    plot: Plot,
+    identities: Callable[[], Path],
+    allowed: Callable[[], Sequence[Path]],
+    settings: Callable[[Any], Settings],
+) -> Iterator[Any]:
     """One for every number and choice of the settings; for each person also the face, a saved identity, and a photo by its
-    file, which lies below an allowed folder."""
-    yield from _of_settings(axis, plot, Settings, WHOLE)
+    file, which lies below an allowed folder.
+
+    settings: those of the `p` that is varied. What does not fit them is refused before the first cell, as `InstantID`, since
+    the plot makes an error of a cell a blank.
+    """
+
+    def fitting(number: int, name: str, kind: type, apply: Any, confirm: Confirm = _anything, **more: Any) -> Any:
+        def check(p: Any, values: Sequence[Any]) -> None:
+            try:
+                check_fits(settings(p), number, name)
+                confirm(p, values)
+            except InstantIDError as error:
+                raise InstantID(str(error)) from error
+
+        return axis(_label(number, name), kind, apply, confirm=check, **more)
+
+    yield from _of_settings(fitting, plot, Settings, WHOLE)
     for number in range(1, MAX_PEOPLE + 1):
-        yield from _of_settings(axis, plot, Person, number)
-        yield _one(axis, plot, number, "face", str, choices=lambda: list(FACE_WORDS))
-        yield _one(axis, plot, number, "identity", str, choices=lambda: list_identities(identities()))
-        yield _photos(axis, plot, number, allowed)
+        yield from _of_settings(fitting, plot, Person, number)
+        yield _one(fitting, plot, number, "face", str, choices=lambda: list(FACE_WORDS))
+        yield _one(fitting, plot, number, "identity", str, choices=lambda: list_identities(identities()))
+        yield _photos(fitting, plot, number, allowed)
+
+
+def _anything(_: Any, values: Sequence[Any]) -> None:
+    """Nothing is wrong with these values by themselves."""
 
 
 def _of_settings(axis: Axis, plot: Plot, kind: type, number: int) -> Iterator[Any]:
@@ -50,7 +79,7 @@ def _within(name: str, low: float, high: float) -> Callable[[Any, Sequence[float
 
 
 def _one(axis: Axis, plot: Plot, number: int, name: str, kind: type, **more: Any) -> Any:
-    return axis(_label(number, name), kind, lambda p, value, _: plot.change(p, number, name, value), **more)
+    return axis(number, name, kind, lambda p, value, _: plot.change(p, number, name, value), **more)
 
 
 def _photos(axis: Axis, plot: Plot, number: int, allowed: Callable[[], Sequence[Path]]) -> Any:
@@ -58,7 +87,8 @@ def _photos(axis: Axis, plot: Plot, number: int, allowed: Callable[[], Sequence[
         return picture_of(value, f"{_label(number, PHOTO)}", allowed())
 
     return axis(
-        _label(number, PHOTO),
+        number,
+        PHOTO,
         str,
         lambda p, value, _: plot.change(p, number, PHOTO, photo(value)),
         format_value=lambda _, option, value: f"{option.label}: {Path(value).name}",

@@ -51,3 +51,8 @@ def test_a_number_too_high_says_how_many_faces_there_are() -> None:
 def test_another_choice_is_refused_even_where_there_is_no_face(which: object) -> None:
     with pytest.raises(SettingsError, match="expected largest, left, right, center or a number from 1"):
         choose((), which, size=SIZE)  # type: ignore[arg-type]
+
+
+def test_of_equally_large_faces_the_leftmost_is_the_largest_as_the_panel_marks_it() -> None:
+    left, right = a_face(box=(10, 0, 60, 60)), a_face(box=(200, 0, 250, 60))
+    assert choose([right, left], size=(400, 300)) is left

@@ -60,7 +60,7 @@ BAD: dict[str, tuple[Callable[[], object], tuple[str, ...]]] = {
     "pose without picture": (person(pose="pose picture"), ("pose_picture", "missing")),
     "pose without keypoints": (person(pose="keypoints"), ("keypoints", "missing")),
     "pose of a photo that is not there": (
-        lambda: settings_from_dict({"people": [{"identity": "Ada"}]}),
+        lambda: settings_from_dict({"people": [{"identity": "Ada", "pose": "photo"}]}),
         ("pose", "saved identity has none", '"none"'),
     ),
     "four keypoints": (person(pose="keypoints", keypoints=FIVE[:4]), ("keypoints", "4 points", "five pairs")),
@@ -141,3 +141,17 @@ def test_every_value_in_range_is_accepted_also_through_json(values: dict[str, An
 def test_whatever_json_comes_in_the_error_is_one_for_people(values: dict[str, Any]) -> None:
     with contextlib.suppress(SettingsError):
         settings_from_dict(values)
+
+
+def test_a_saved_identity_is_free_to_place_its_head_unless_a_pose_is_given() -> None:
+    """The default pose, "photo", has no photo there."""
+    assert settings_from_dict({"people": [{"identity": "Ada"}]}).people[0].pose == "none"
+    given = {"identity": "Ada", "pose": "keypoints", "keypoints": [[0.4, 0.4]] * 5}
+    assert settings_from_dict({"people": [given]}).people[0].pose == "keypoints"
+
+
+@pytest.mark.parametrize("value", ["0.5", True, None])
+def test_keypoints_are_numbers_and_nothing_that_looks_like_one(value: object) -> None:
+    points = [[0.4, 0.4]] * 4 + [[value, 0.5]]
+    with pytest.raises(SettingsError, match=r"keypoints: found .*five pairs of numbers"):
+        settings_from_dict({"people": [{"identity": "Ada", "pose": "keypoints", "keypoints": points}]})

@@ -68,8 +68,12 @@ class Panel:
 
     def open(self) -> None:
         """Unfold the accordion, which builds the panel."""
-        self.page.locator(f"#{self.data['ids']['enabled']} .label-wrap").click()
+        self.page.locator(f"#{self.data['ids']['enabled']} > .label-wrap").click()
         self.root.get_by_role("tab", name="Person 1").wait_for()
+
+    @property
+    def switch(self) -> Locator:
+        return self.page.locator(f"#{self.data['ids']['enabled']}-checkbox input")
 
     def add_photos(self, *files: dict[str, Any]) -> None:
         """Choose files, and wait until each has been looked at."""

@@ -12,7 +12,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -58,20 +58,41 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session", params=[name for name, folder in GRADIOS.items() if folder.is_dir()])
-def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Of the running page, on small weights that its own libraries have written."""
+def python(request: pytest.FixtureRequest) -> Path:
+    """Of an environment with one of the gradios."""
+    return GRADIOS[request.param] / "bin" / "python"
+
+
+@pytest.fixture(scope="session")
+def weights(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small ones, which the environment's own libraries have written."""
+    folder = tmp_path_factory.mktemp("page") / "weights"
+    subprocess.run([python, "-c", WRITE_WEIGHTS, folder], cwd=ROOT, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def address(python: Path, weights: Path) -> Iterator[str]:
+    """Of the running page."""
+    command = ["lib_instantid", "page", "--checkpoint", weights / "checkpoint", "--models-dir", weights]
+    command += ["--size", "256", "--steps", "8", "--out", weights.parent / "outputs"]
+    yield from _served(lambda port: [python, "-m", *command, "--port", str(port)], weights.parent)
+
+
+@pytest.fixture(scope="session")
+def two_tabs(python: Path, weights: Path) -> Iterator[str]:
+    """Of a page with both tabs' panels."""
+    yield from _served(lambda port: [python, "-m", "tests.page.two_tabs", str(port), weights / "antelopev2"], weights.parent)
+
+
+def _served(command: Callable[[int], list[str | Path]], folder: Path) -> Iterator[str]:
+    """Run a page until its tests are over. command: of a port. folder: for its log and uploads."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    folder = tmp_path_factory.mktemp("page")
-    python = GRADIOS[request.param] / "bin" / "python"
-    subprocess.run([python, "-c", WRITE_WEIGHTS, folder / "weights"], cwd=ROOT, check=True, capture_output=True)
-    command = [python, "-m", "lib_instantid", "page", "--port", str(port)]
-    command += ["--checkpoint", folder / "weights" / "checkpoint", "--models-dir", folder / "weights"]
-    command += ["--size", "256", "--steps", "8", "--out", folder / "outputs"]
     own = {"GRADIO_TEMP_DIR": str(folder / "uploads"), "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
     with (folder / "log").open("w") as log:
-        server = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **own}, stdout=log, stderr=subprocess.STDOUT)
+        server = subprocess.Popen(command(port), cwd=ROOT, env={**os.environ, **own}, stdout=log, stderr=subprocess.STDOUT)
     try:
         _wait(f"http://127.0.0.1:{port}/", server, folder / "log")
         yield f"http://127.0.0.1:{port}/"

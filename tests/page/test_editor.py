@@ -239,3 +239,12 @@ def test_the_canvas_shows_the_very_map_that_the_model_gets(placed: Panel, host: 
         hint = (guidance.people[0].keypoint_map[0].permute(1, 2, 0) * 255).round().byte().numpy()
         assert np.array_equal(drawn, hint), f"edit {number}"
         assert hint.any()
+
+
+@pytest.mark.parametrize(("width", "height"), [(896, 1152), (1152, 896), (512, 1024)])
+def test_the_stage_has_the_outputs_proportions(placed: Panel, width: int, height: int) -> None:
+    placed.number("width", width)
+    placed.number("height", height)
+    box = placed.editor.locator("canvas").bounding_box()
+    assert box is not None
+    assert box["width"] / box["height"] == pytest.approx(width / height, rel=0.02)

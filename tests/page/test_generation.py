@@ -74,7 +74,7 @@ def test_a_generation_without_a_person_says_what_to_do_and_the_next_one_works(pa
     panel.page.locator(f"#{panel.data['ids']['enabled']}-checkbox input").check()
     panel.add_photos(png(NOBODY, "nobody"))
     generate(panel)
-    expect(panel.page.get_by_text("give either 1 to 16 photos or an identity").first).to_be_visible()
+    expect(panel.page.get_by_text("no face found in the picture of 300 x 200 pixels").first).to_be_visible()
     panel.add_photos(png(TWO, "two"))
     generate(panel)
     assert len(values(panel)["settings"]["people"]) == 1  # type: ignore[index]

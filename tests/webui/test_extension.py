@@ -66,6 +66,7 @@ class P:
 
     def __init__(self) -> None:
         self.width, self.height, self.is_hr_pass = WIDTH, HEIGHT, False
+        self.enable_hr = False
         self.comments: list[str] = []
         self.extra_generation_params: dict[str, str] = {}
 
@@ -199,6 +200,7 @@ def test_hires_passes_act_as_set_with_maps_of_their_own_size(
     extension: Extension, call: Call, host: Host, hires: str, acts: list[bool]
 ) -> None:
     p, plain = P(), call(host.unet)
+    p.enable_hr = True
     extension.process(p, [{**ONE, "hires": hires}])
     extension.before_sampling(p, X)
     found = [not torch.equal(call(host.unet), plain)]
@@ -210,6 +212,14 @@ def test_hires_passes_act_as_set_with_maps_of_their_own_size(
     found.append(bool(host.attachment))
     extension.end(p)
     assert found == acts
+
+
+def test_the_second_pass_alone_is_refused_where_there_is_none(extension: Extension, call: Call) -> None:
+    """It would be a plain picture whose infotext claims InstantID."""
+    p = P()
+    with pytest.raises(InstantID, match=r"hires: .*one pass only"):
+        run(extension, call, [{**ONE, "hires": "second pass"}], p)
+    assert "InstantID" not in p.extra_generation_params
 
 
 def test_a_photo_is_analysed_once(extension: Extension, call: Call) -> None:

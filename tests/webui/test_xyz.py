@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from lib_instantid.errors import InstantIDError, PictureError, SettingsError
+from lib_instantid.errors import InstantIDError
 from lib_instantid.face.identity import Identity
 from lib_instantid.face.identity_files import save_identity
 from lib_instantid.guidance.settings import MAX_PEOPLE, Person, Settings
+from lib_instantid.webui.generation import InstantID
 from lib_instantid.webui.infotext import KEY
 from lib_instantid.webui.plot import Plot
 from lib_instantid.webui.script import Extension
@@ -53,14 +54,14 @@ def allowed(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def made(plot: Plot, tmp_path: Path, allowed: Path) -> dict[str, Any]:
-    return {axis.label: axis for axis in axes(option, plot, lambda: tmp_path, lambda: [allowed])}
+    return {axis.label: axis for axis in axes(option, plot, lambda: tmp_path, lambda: [allowed], lambda _: BASE)}
 
 
 def test_there_is_an_axis_for_each_number_and_choice_and_none_twice(plot: Plot, tmp_path: Path) -> None:
     def counted(kind: type) -> int:
         return sum("low" in field.metadata or "options" in field.metadata for field in dataclasses.fields(kind))
 
-    labels = [axis.label for axis in axes(option, plot, lambda: tmp_path, list)]
+    labels = [axis.label for axis in axes(option, plot, lambda: tmp_path, list, lambda _: BASE)]
     assert len(labels) == len(set(labels)) == counted(Settings) + MAX_PEOPLE * (counted(Person) + 3)
     assert all(label.startswith("[InstantID] ") for label in labels)
 
@@ -126,11 +127,31 @@ def test_a_photo_takes_the_persons_place(made: dict[str, Any], plot: Plot, allow
 
 
 def test_what_cannot_be_is_refused_before_the_first_cell(made: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="adapter_strength"):
+    with pytest.raises(InstantID, match="adapter_strength") as caught:
         made["[InstantID] adapter strength"].confirm(P(), [0.5, 1.6])
+    assert caught.value.status_code == 422  # the WebUI's API answers with it
     (tmp_path / "outside.png").write_bytes(b"x")
-    with pytest.raises(PictureError, match="allowed folder"):
+    with pytest.raises(InstantID, match="allowed folder"):
         made["[InstantID] photo"].confirm(P(), [str(tmp_path / "outside.png")])
+
+
+@pytest.mark.parametrize(
+    ("base", "label", "words"),
+    [
+        (Settings(), "cfg rescale", "InstantID is off"),
+        (Settings(), "identity", "InstantID is off"),
+        (BASE, "person 3: face", "person 3"),
+        (BASE, "person 3: adapter strength", "person 3"),
+        (BASE, "person 4: photo", "person 4"),
+    ],
+)
+def test_an_axis_of_what_is_not_there_is_refused_before_the_first_cell(
+    plot: Plot, tmp_path: Path, base: Settings, label: str, words: str
+) -> None:
+    """A cell's error would be a blank cell."""
+    made = {axis.label: axis for axis in axes(option, plot, lambda: tmp_path, list, lambda _: base)}
+    with pytest.raises(InstantID, match=words):
+        made[f"[InstantID] {label}"].confirm(P(), [])
 
 
 @pytest.mark.parametrize(
@@ -153,7 +174,7 @@ def test_a_change_that_does_not_fit_is_an_error(
 
 def test_a_cell_is_the_picture_of_its_settings(extension: Extension, tmp_path: Path) -> None:
     """The generation reads them where it reads its own, so the infotext of a cell is that of the single picture."""
-    own = {axis.label: axis for axis in axes(option, extension.plot, lambda: tmp_path, list)}
+    own = {axis.label: axis for axis in axes(option, extension.plot, lambda: tmp_path, list, lambda _: BASE)}
     outer = P()
     found = []
     for value in (0.2, 0.6):

@@ -1,0 +1,45 @@
+"""What a ControlNet is for, told from what it calls itself: SDXL's all have IdentityNet's shape."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lib_instantid.hosts.model_files import FoundModel, Role
+from lib_instantid.nets.kinds import Kind, recognise
+from lib_instantid.nets.weights import Weights
+from lib_instantid.webui.engine import Files, choose_files
+
+TENSORS = {
+    "controlnet_cond_embedding.conv_in.weight": torch.zeros(1),
+    "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight": torch.zeros(1280, 2048),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("controlnetxlCNXL_xinsirOpenpose.safetensors", Kind.OTHER),
+        ("OpenPoseXL2.safetensors", Kind.OTHER),
+        ("sdxl-canny.safetensors", Kind.OTHER),
+        ("IdentityNet.safetensors", Kind.IDENTITYNET),
+        ("InstantID_ControlNet_openpose.safetensors", Kind.IDENTITYNET),
+        ("diffusion_pytorch_model.safetensors", Kind.IDENTITYNET),
+    ],
+)
+def test_a_controlnet_for_another_thing_is_told_by_any_word_of_its_name(name: str, kind: Kind) -> None:
+    assert recognise(Weights(path=Path("models/ControlNet") / name, tensors=TENSORS))[0] is kind
+
+
+def test_a_file_that_calls_itself_instantids_comes_before_one_that_says_nothing() -> None:
+    def found(path: str, role: Role) -> FoundModel:
+        return FoundModel(path=Path(path), role=role, description="", size=1)
+
+    own = "models/instantid/net.safetensors"
+    others = [found(f"models/insightface/{role.value}", role) for role in (Role.DETECTOR, Role.RECOGNISER, Role.ADAPTER)]
+    nets = [found("models/ControlNet/a.safetensors", Role.IDENTITYNET), found(own, Role.IDENTITYNET)]
+    chosen = choose_files([*nets, *others], [])
+    assert isinstance(chosen, Files)
+    assert chosen.identitynet == Path(own)

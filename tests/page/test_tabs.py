@@ -1,0 +1,62 @@
+"""Both tabs' panels beside each other: what a picture takes along from one to the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.page.browser import ONE, TWO, Panel, png
+
+
+@pytest.fixture
+def tabs(browser: Browser, two_tabs: str) -> Iterator[tuple[Panel, Panel]]:
+    """txt2img's panel, opened, and img2img's, which nobody has looked into."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    page = context.new_page()
+    page.goto(two_tabs)
+    page.wait_for_function("() => window.instantid && window.instantid.start")
+    panels = Panel(page, "txt2img"), Panel(page, "img2img")
+    panels[0].open()
+    yield panels
+    assert panels[0].errors == []
+    context.close()
+
+
+def test_a_picture_sent_to_another_tab_takes_its_person_along(tabs: tuple[Panel, Panel]) -> None:
+    source, target = tabs
+    source.add_photos(png(ONE, "one"), png(TWO, "two"))
+    source.photos.nth(1).get_by_role("button", name="Face 1 from the left").click()
+    source.slide("Detail", 0.55)
+    source.switch.check()
+    source.page.locator("#img2img_tab").click()
+    expect(target.switch).to_be_checked()
+    assert target.settings() == source.settings()  # also while nobody has opened the panel
+    target.open()
+    expect(target.photos).to_have_count(2)
+    expect(target.photos.nth(1).get_by_role("button", name="Face 1 from the left")).to_have_attribute("aria-pressed", "true")
+    target.settle()
+    assert target.settings() == source.settings()
+
+
+def test_each_tab_goes_its_own_way_afterwards(tabs: tuple[Panel, Panel]) -> None:
+    source, target = tabs
+    target.open()
+    source.add_photos(png(ONE, "one"))
+    source.page.locator("#img2img_tab").click()
+    expect(target.photos).to_have_count(1)
+    target.photos.first.get_by_role("button", name="Remove photo 1").click()
+    expect(target.photos).to_have_count(0)
+    expect(source.photos).to_have_count(1)
+    assert source.photos.first.locator("img").evaluate("async image => (await fetch(image.src)).ok")
+
+
+def test_looking_into_the_accordion_switches_nothing_on(tabs: tuple[Panel, Panel]) -> None:
+    source, _ = tabs
+    expect(source.switch).not_to_be_checked()
+    source.add_photos(png(ONE, "one"))
+    expect(source.root.get_by_text("InstantID is off")).to_be_visible()
+    source.switch.check()
+    expect(source.root.get_by_text("InstantID is off")).to_be_hidden()
+    expect(source.page.locator(".instantid-badge").first).to_have_text("on, 1 person")
