@@ -1,9 +1,8 @@
-"""The checkpoint as one file that A1111 and Forge open: `python -m training.single_file CHECKPOINT OUT.safetensors --merges FILE`.
+"""The checkpoint as one file for A1111 and Forge: `python -m training.single_file CHECKPOINT OUT.safetensors --merges FILE`.
 
-Three things of those WebUIs are fixed in their code, so the file is made to fit them, without a change in what it computes:
+Two things of those WebUIs are fixed in their code, so the file is made to fit them, without a change in what it computes:
 - norms have 32 groups, the small VAE's 8: its layers are given four times as many channels, the new ones all zero;
-- tokens are CLIP's 49,408: each word of the small vocabulary lies at CLIP's number, every other token is zero;
-- a file beside it with the same name, `.yaml`, tells A1111 the widths.
+- tokens are CLIP's 49,408: each word of the small vocabulary lies at CLIP's number, every other token is zero.
 
 FILE: `bpe_simple_vocab_16e6.txt.gz`, which the packages open_clip and clip carry.
 """
@@ -16,7 +15,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from diffusers import StableDiffusionXLPipeline
 from safetensors.torch import save_file
 from torch import Tensor
@@ -25,23 +23,21 @@ from transformers import CLIPTokenizer
 from tests.hosts.single_file import open_clip, vae_name, vae_shape, whole_name
 from tests.ldm_unet import ldm_name
 
-GROUPS, WIDER = 32, 4
+WIDER = 4
 CLIP_MERGES = 49152 - 256 - 2
-OUTSIDE = ("decoder.conv_out.weight", "decoder.conv_out.bias", "quant_conv", "post_quant_conv", "encoder.conv_out")
 
 
 def clip_numbers(tokenizer: CLIPTokenizer, merges: Path) -> dict[int, int]:
     """Token of the small vocabulary → CLIP's, for words that are one token in both, and the special ones."""
-    lines = gzip.open(merges, "rt", encoding="utf-8").read().split("\n")[1 : CLIP_MERGES + 1]
-    letters = [entry for entry, i in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]) if len(entry) == 1]
+    with gzip.open(merges, "rt", encoding="utf-8") as file:
+        lines = file.read().split("\n")[1 : CLIP_MERGES + 1]
     entries = _byte_letters()
     entries = [*entries, *(letter + "</w>" for letter in entries), *("".join(line.split()) for line in lines)]
     entries += ["<|startoftext|>", "<|endoftext|>"]
     theirs = {entry: i for i, entry in enumerate(entries)}
-    del letters
     own = tokenizer.get_vocab()
-    found = {own[entry]: theirs[entry] for entry in own if entry in theirs and (len(entry) > 5 or entry.startswith("<|"))}
-    return {**found, **{own[e]: theirs[e] for e in own if e in theirs and e.endswith("</w>")}, 0: 0}
+    whole = [entry for entry in own if entry in theirs and (entry.endswith("</w>") or entry.startswith("<|"))]
+    return {0: 0, **{own[entry]: theirs[entry] for entry in whole}}
 
 
 def _byte_letters() -> list[str]:

@@ -1,52 +1,38 @@
-"""`demo`: the main job with the small model, on one sheet: two people, the same places, captions and seeds."""
+"""`demo`: the main job from a real photo, with stand-in weights."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_instantid.commands.generate import complete_weights, open_host
 from lib_instantid.commands.options import Subparsers, quiet_libraries
-from lib_instantid.hosts.embedded.small_model import NOTE, PEOPLE, SIZE, STEPS, open_judge
 
 if TYPE_CHECKING:
     import numpy as np
-    from PIL import Image
 
-    from lib_instantid.face.analyser import Analyser
     from lib_instantid.hosts.embedded.host import EmbeddedHost
     from lib_instantid.hosts.embedded.job import Job, Result
 
-SEED, GUIDANCE_SCALE = 3, 3.0
+ASTRONAUT_POINTS = ((203.0, 101.0), (246.0, 103.5), (225.0, 126.0), (205.0, 141.0), (243.0, 141.5))
+"""Eyes, nose and mouth corners of scikit-image's `astronaut` (Eileen Collins, NASA, public domain), in its pixels."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Scene:
-    """One picture of each person. turn: yaw, pitch and roll in degrees. middle, eyes: of the face, and the distance of its
-    eyes, as parts of the picture."""
-
-    prompt: str
-    turn: tuple[float, float, float]
-    middle: tuple[float, float] = (0.5, 0.62)
-    eyes: float = 0.18
-
-
-SCENES = (
-    Scene(prompt="photo of a person, blue background, white shirt", turn=(0, 0, 0)),
-    Scene(prompt="photo of a person, green background, red sweater, smiling", turn=(30, 0, 0), middle=(0.45, 0.6)),
-    Scene(prompt="photo of a person, yellow background, black jacket", turn=(-25, 5, 12), eyes=0.2),
-    Scene(prompt="pencil sketch of a person, white background", turn=(10, 0, -8)),
-    Scene(prompt="oil painting of a person, purple background, glasses", turn=(-12, 0, 0), middle=(0.55, 0.6)),
+ASTRONAUT_SIZE = 512
+WIDTH, HEIGHT, STEPS = 512, 512, 20
+NOTE = (
+    "Stand-in weights (random, of the real layout) give no likeness; for real ones run "
+    "`python -m lib_instantid models --download`, then `generate`."
 )
 
 
 def add_parser(commands: Subparsers) -> None:
-    parser = commands.add_parser("demo", help="two people, the same prompts: who is who, on one sheet")
+    parser = commands.add_parser("demo", help="the main job on a real photo with stand-in weights")
     parser.add_argument("--out", type=Path, default=Path("outputs"), help="folder of demo.png and demo.json (outputs)")
+    parser.add_argument("--stand-ins", type=Path, default=Path("stand-ins"), help="folder of the stand-in weights")
     parser.set_defaults(run=run)
 
 
@@ -54,132 +40,106 @@ def run(args: argparse.Namespace) -> None:
     print(NOTE)
     quiet_libraries()
     started = time.perf_counter()
-    host = open_small_host()
-    judge = open_judge()
-    loading = time.perf_counter() - started
-    rows = [_row(host, judge, photo) for photo in PEOPLE]
+    host = open_stand_in_host(args.stand_ins)
+    loaded = time.perf_counter()
+    job = _job()
+    result = host.generate(job)
     args.out.mkdir(parents=True, exist_ok=True)
-    sheet([row.panels for row in rows]).save(args.out / "demo.png")
-    values = {
-        "note": NOTE,
-        "loading_s": round(loading, 3),
-        "people": [{"photo": row.photo.name, "pictures": row.values} for row in rows],
-        "seconds": round(time.perf_counter() - started, 1),
-        "peak_memory_mb": _peak_memory_mb(),
-    }
+    side_by_side(result).save(args.out / "demo.png")
+    values = _values(job, result, loaded - started)
     (args.out / "demo.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     print(
-        f"{args.out / 'demo.png'}, {args.out / 'demo.json'}: {values['seconds']:.0f} s, "
+        f"{args.out / 'demo.png'}, {args.out / 'demo.json'}: {time.perf_counter() - started:.0f} s, "
         f"at most {values['peak_memory_mb']} MB of memory"
     )
 
 
-def open_small_host() -> EmbeddedHost:
-    """The embedded host on the small model."""
-    names = ("checkpoint", "checkpoint_config", "adapter", "identitynet", "models_dir", "face_models", "dtype")
-    args = argparse.Namespace(**dict.fromkeys(names), device="auto", face_backend="builtin", provider="cpu")
-    args.identities = Path("identities")
-    complete_weights(args)
-    return open_host(args)
+def open_stand_in_host(folder: Path) -> EmbeddedHost:
+    """The embedded host on stand-in weights, which are written first where they are not there yet."""
+    import torch
 
+    from lib_instantid.face.analyser import open_analyser
+    from lib_instantid.hosts.embedded.checkpoint import load_pipeline
+    from lib_instantid.hosts.embedded.host import EmbeddedHost
+    from lib_instantid.nets.adapter import load_adapter
+    from lib_instantid.nets.identitynet import load_identitynet
 
-@dataclass(frozen=True, kw_only=True)
-class _Row:
-    """panels: (picture, keypoint map or None, what stands below). values: for demo.json."""
-
-    photo: Path
-    panels: list[tuple[Image.Image, Any, str]]
-    values: list[dict[str, Any]]
-
-
-def _row(host: EmbeddedHost, judge: Analyser, photo: Path) -> _Row:
-    from PIL import Image
-
-    from lib_instantid.face.similarity import similarities
-    from lib_instantid.hosts.embedded.record import record
-
-    own, *others = (_judged(judge, path) for path in (photo, *(path for path in PEOPLE if path != photo)))
-    panels: list[tuple[Image.Image, Any, str]] = [(Image.open(photo).convert("RGB"), None, "the photo")]
-    values = []
-    for scene in SCENES:
-        job = _job(scene, photo)
-        result = host.generate(job)
-        picture = result.pictures[0].image
-        like, *unlike = similarities(judge, _array(picture), [own, *others])
-        text = "no face" if like is None else f"likeness {like:.2f}, of the other {unlike[0]:.2f}"
-        panels.append((picture, _map_of(result), text))
-        values.append({**record(job, result), "likeness": like, "likeness_of_the_other": unlike[0]})
-    return _Row(photo=photo, panels=panels, values=values)
-
-
-def _judged(judge: Analyser, photo: Path) -> np.ndarray:
-    from lib_instantid.face.photos import faces_of_photos
-
-    (found,) = faces_of_photos([photo], judge)
-    return found.face.embedding
-
-
-def _map_of(result: Result) -> np.ndarray:
-    return result.keypoint_maps[0]
-
-
-def _array(picture: Image.Image) -> np.ndarray:
-    import numpy as np
-
-    return np.asarray(picture)
-
-
-def _job(scene: Scene, photo: Path) -> Job:
-    from lib_instantid.guidance.settings import Person, Settings
-    from lib_instantid.hosts.embedded.job import Job
-
-    person = Person(photos=[photo], pose="keypoints", keypoints=placed(scene))
-    return Job(
-        prompt=scene.prompt,
-        width=SIZE,
-        height=SIZE,
-        steps=STEPS,
-        guidance_scale=GUIDANCE_SCALE,
-        seed=SEED,
-        settings=Settings(enabled=True, people=[person], face_region="everywhere"),
+    if not folder.is_dir():
+        _write_stand_ins(folder)
+    return EmbeddedHost(
+        load_pipeline(folder / "checkpoint", torch.float32),
+        load_adapter(folder / "ip-adapter.bin"),
+        load_identitynet(folder / "ControlNetModel"),
+        open_analyser("builtin", folder),
+        folder / "identities",
     )
 
 
-def placed(scene: Scene) -> list[tuple[float, float]]:
-    """The average head's five points, turned and put where the scene wants them: fractions of the picture."""
-    import cv2
-    import numpy as np
+def _write_stand_ins(folder: Path) -> None:
+    """All or nothing: written beside the folder, then renamed."""
+    from lib_instantid.hosts.stand_ins.face_models import write_face_models
+    from lib_instantid.hosts.stand_ins.weights import write_weights
 
-    from lib_instantid.face.heads import five_of
-    from lib_instantid.face.mean_shape import MEAN_SHAPE
-
-    yaw, pitch, roll = np.radians(scene.turn)
-    turn = np.eye(3)
-    for axis in ((0, 0, roll), (pitch, 0, 0), (0, yaw, 0)):
-        turn = turn @ cv2.Rodrigues(np.array(axis, dtype=float))[0]
-    five = five_of(MEAN_SHAPE)
-    five = (five - five.mean(axis=0)) / np.linalg.norm(five[1] - five[0])
-    return [tuple(point) for point in (five @ turn.T)[:, :2] * scene.eyes + scene.middle]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=folder.name, dir=folder.parent))
+    try:
+        write_weights(unfinished)
+        write_face_models(unfinished / "antelopev2")
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def sheet(rows: list[list[tuple[Image.Image, Any, str]]]) -> Image.Image:
-    """A row for each person; each picture with its keypoint map in the corner and a line below."""
-    from PIL import Image, ImageDraw
+def _job() -> Job:
+    from PIL import Image
+    from skimage.data import astronaut
 
-    line, gap, side = 22, 6, rows[0][0][0].width
-    whole = Image.new("RGB", ((side + gap) * len(rows[0]) + gap, (side + line + gap) * len(rows) + gap), "white")
-    draw = ImageDraw.Draw(whole)
-    for i, row in enumerate(rows):
-        for j, (picture, drawn, text) in enumerate(row):
-            left, top = gap + j * (side + gap), gap + i * (side + line + gap)
-            whole.paste(picture.resize((side, side)), (left, top))
-            if drawn is not None:
-                whole.paste(Image.fromarray(drawn).resize((side // 4, side // 4)), (left, top + side - side // 4))
-            draw.text((left + 2, top + side + 4), text, fill="black")
-    return whole
+    from lib_instantid.guidance.settings import Person, Settings
+    from lib_instantid.hosts.embedded.job import Job
+
+    points = [(x / ASTRONAUT_SIZE, y / ASTRONAUT_SIZE) for x, y in ASTRONAUT_POINTS]
+    person = Person(photos=[Image.fromarray(astronaut())], photo_keypoints=[points])
+    settings = Settings(enabled=True, people=[person], report_similarity=True)
+    return Job(prompt="portrait of an astronaut", width=WIDTH, height=HEIGHT, steps=STEPS, settings=settings)
+
+
+def _values(job: Job, result: Result, loading: float) -> dict[str, Any]:
+    from lib_instantid.hosts.embedded.record import record
+
+    values = record(job, result)
+    values["timings_s"] = {"loading": round(loading, 3), **values["timings_s"]}
+    return {"note": NOTE, **values, "peak_memory_mb": _peak_memory_mb()}
 
 
 def _peak_memory_mb() -> int:
     import resource  # not on Windows, where make is not either
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def side_by_side(result: Result) -> Any:
+    """The photo with its five points, the keypoint map and the result, as one Pillow picture."""
+    import numpy as np
+    from PIL import Image
+
+    photo = result.people[0].photos[0]
+    panels = [_with_points(photo.picture, photo.face.keypoints), result.keypoint_maps[0], np.asarray(result.pictures[0].image)]
+    height = max(panel.shape[0] for panel in panels)
+    resized = [Image.fromarray(panel).resize((panel.shape[1] * height // panel.shape[0], height)) for panel in panels]
+    whole = Image.new("RGB", (sum(panel.width for panel in resized), height))
+    left = 0
+    for panel in resized:
+        whole.paste(panel, (left, 0))
+        left += panel.width
+    return whole
+
+
+def _with_points(picture: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
+    import cv2
+
+    from lib_instantid.units import KEYPOINT_COLOURS
+
+    drawn = picture.copy()
+    for (x, y), colour in zip(keypoints, KEYPOINT_COLOURS, strict=True):
+        cv2.circle(drawn, (round(float(x)), round(float(y))), max(2, picture.shape[1] // 150), colour, -1, cv2.LINE_AA)
+    return drawn

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from lib_instantid.commands.batch import run_batch
 from lib_instantid.commands.options import (
-    MODELS,
     Subparsers,
     add_face_options,
     add_identities_option,
@@ -21,7 +20,6 @@ from lib_instantid.commands.options import (
 )
 from lib_instantid.errors import SettingsError
 from lib_instantid.guidance.settings import Person, Settings, settings_from_dict
-from lib_instantid.hosts.embedded.small_model import CHECKPOINT, NOTE, SIZE, SMALL_MODEL
 
 if TYPE_CHECKING:
     from lib_instantid.hosts.embedded.host import EmbeddedHost
@@ -41,10 +39,8 @@ def add_parser(commands: Subparsers) -> None:
     parser.set_defaults(run=run)
 
 
-def add_weights(group: Any) -> None:
-    group.add_argument(
-        "--checkpoint", type=Path, help="SDXL: a .safetensors file or a diffusers folder (the small model, for rendered people)"
-    )
+def add_weights(group: Any, *, required: bool = True) -> None:
+    group.add_argument("--checkpoint", type=Path, required=required, help="SDXL: a .safetensors file or a diffusers folder")
     group.add_argument("--checkpoint-config", help="for a single file: a diffusers folder of SDXL, or its name on the hub")
     group.add_argument("--adapter", type=Path, help="ip-adapter.bin (of the models folder)")
     group.add_argument("--identitynet", type=Path, help="IdentityNet, file or folder (ControlNetModel of the models folder)")
@@ -101,9 +97,6 @@ def _add_job(group: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    if complete_weights(args):
-        print(NOTE)
-        args.width, args.height = args.width or SIZE, args.height or SIZE
     if (args.prompt is None) == (args.prompts_file is None):
         raise SettingsError("prompt: give one with --prompt, or several with --prompts-file.")
     if args.photos_dir or args.prompts_file:
@@ -180,26 +173,8 @@ def _job(args: argparse.Namespace, settings: Settings) -> Job:
     return Job(settings=settings, **_given(args, Job))
 
 
-def complete_weights(args: argparse.Namespace) -> bool:
-    """Name the small model's files where no checkpoint is named, in place. Returns whether they are the small model's.
-
-    Raises SettingsError where other weights are named, which would not fit it.
-    """
-    if args.checkpoint is not None:
-        args.models_dir = args.models_dir or MODELS
-        return False
-    given = [name for name in ("adapter", "identitynet", "models_dir", "face_models") if getattr(args, name) is not None]
-    if given:
-        raise SettingsError(
-            f"checkpoint: missing; --{given[0].replace('_', '-')} needs the SDXL checkpoint that it is for. Name one with "
-            "--checkpoint, or leave both out for the small model."
-        )
-    args.checkpoint, args.models_dir = CHECKPOINT, SMALL_MODEL
-    return True
-
-
 def open_host(args: argparse.Namespace) -> EmbeddedHost:
-    """Everything loaded and on its device; `complete_weights` came before."""
+    """Everything loaded and on its device."""
     import torch
 
     from lib_instantid.hosts.embedded.checkpoint import load_pipeline

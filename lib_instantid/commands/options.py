@@ -8,10 +8,6 @@ from typing import Any
 
 from lib_instantid.errors import SettingsError
 from lib_instantid.face.analyser import Analyser, open_analyser
-from lib_instantid.hosts.embedded.small_model import SMALL_MODEL
-
-MODELS = Path("models")
-"""Where the command line keeps the released files."""
 
 Subparsers = Any
 """argparse does not name the type of `add_subparsers`."""
@@ -29,7 +25,7 @@ def quiet_libraries() -> None:
 
 
 def add_face_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--models-dir", type=Path, help="folder of the released files (models, else the small model)")
+    parser.add_argument("--models-dir", type=Path, default=Path("models"), help="folder of the released files (models)")
     parser.add_argument("--face-models", type=Path, help="folder of antelopev2 (the models folder)")
     parser.add_argument("--face-backend", choices=("builtin", "insightface"), default="builtin", help="who analyses faces")
     parser.add_argument("--provider", default="cpu", help="onnxruntime's: cpu, auto, cuda, directml, coreml or rocm (cpu)")
@@ -40,9 +36,7 @@ def add_identities_option(parser: argparse.ArgumentParser) -> None:
 
 
 def analyser_of(args: argparse.Namespace) -> Analyser:
-    """The analyser on the face models that were named, else those in `models`, else the small model's."""
-    folder = args.face_models or args.models_dir or (MODELS if MODELS.is_dir() else SMALL_MODEL)
-    return open_analyser(args.face_backend, folder, args.provider)
+    return open_analyser(args.face_backend, args.face_models or args.models_dir, args.provider)
 
 
 def add_photo_options(parser: argparse.ArgumentParser) -> None:

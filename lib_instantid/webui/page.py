@@ -27,16 +27,15 @@ ROOT = Path(__file__).parents[2]
 TAB = "txt2img"
 
 
-def build_page(host: EmbeddedHost, folder: Path, size: int, steps: int, note: str) -> Any:
-    """The page as gradio's Blocks. folder: where pictures are saved. size, steps: what the fields show at first. note: a line
-    below the heading, or none."""
+def build_page(host: EmbeddedHost, folder: Path, size: int, steps: int) -> Any:
+    """The page as gradio's Blocks. folder: where pictures are saved. size, steps: what the fields show at first."""
     upload_folder().mkdir(parents=True, exist_ok=True)
     service = PanelService(Surroundings(analyser=lambda: host.analyser, identities=lambda: host.identities))
     run = Run(host, folder)
     theme = gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("monospace",))
     css = (ROOT / "style.css").read_text(encoding="utf-8")
     with gr.Blocks(title="InstantID", css=css, theme=theme, analytics_enabled=False) as page:
-        gr.HTML(f"<h1>InstantID</h1><p>{note}</p>" if note else "<h1>InstantID</h1>")
+        gr.HTML("<h1>InstantID</h1>")
         with gr.Row(elem_id=f"tab_{TAB}"):
             with gr.Column():
                 inputs = _job_fields(size, steps)

@@ -74,8 +74,7 @@ def weights(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def address(python: Path, weights: Path) -> Iterator[str]:
     """Of the running page."""
-    command = ["lib_instantid", "page", "--checkpoint", weights / "checkpoint", "--models-dir", weights]
-    command += ["--size", "256", "--steps", "8", "--out", weights.parent / "outputs"]
+    command = ["lib_instantid", "page", "--stand-ins", weights, "--out", weights.parent / "outputs"]
     yield from _served(lambda port: [python, "-m", *command, "--port", str(port)], weights.parent)
 
 
