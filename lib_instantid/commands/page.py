@@ -28,12 +28,11 @@ def add_parser(commands: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> None:
     try:
-        import gradio  # noqa: F401 - seconds to import
+        from lib_instantid.webui.page import build_page  # gradio: seconds to import
     except ImportError as error:
         raise MissingPackage(
             f"page: the package gradio cannot be imported ({error}); install it with `pip install gradio`."
         ) from error
-    from lib_instantid.webui.page import build_page
 
     quiet_libraries()
     real = args.checkpoint is not None
