@@ -18,7 +18,8 @@ class _Kept:
 class Reuse:
     """Computes at every `every`-th step and answers from memory between. With 1 nothing is kept.
 
-    What is handed out is the receiver's, a copy: Forge adds another unit's residuals to it in place. A step may have several UNet calls, for separate rows or prompts; each is answered by the call at the same place before.
+    What is handed out is the receiver's, a copy: Forge adds another unit's residuals to it in place. A step may have several
+    UNet calls, for separate rows or prompts; each is answered by the call at the same place before.
     """
 
     def __init__(self, every: int) -> None:
