@@ -55,8 +55,8 @@ def detect(network: Network, picture: Picture, size: tuple[int, int]) -> Detecti
     canvas[:height, :width] = cv2.resize(picture, (width, height))
     blob = (canvas.astype(np.float32) - np.float32(MEAN)) / np.float32(SCALE)
     outputs = network.run(np.ascontiguousarray(blob.transpose(2, 0, 1)[None]))
-    found = _suppress(_decode(outputs, size))
-    return found.moved(0, 0, height / picture.shape[0])
+    found = _decode(outputs, size).moved(0, 0, height / picture.shape[0])
+    return _suppress(found)  # in pixels of the photo, where the one that `_suppress` adds to each side is smaller or larger
 
 
 def fit(picture: Picture, size: tuple[int, int]) -> tuple[int, int]:

@@ -18,7 +18,8 @@ class _Kept:
 class Reuse:
     """Computes at every `every`-th step and answers from memory between. With 1 nothing is kept.
 
-    A step may have several UNet calls, for separate rows or prompts; each is answered by the call at the same place before.
+    What is handed out is the receiver's, a copy: Forge adds another unit's residuals to it in place. A step may have several
+    UNet calls, for separate rows or prompts; each is answered by the call at the same place before.
     """
 
     def __init__(self, every: int) -> None:
@@ -36,4 +37,8 @@ class Reuse:
         kept = self._kept.get(self._call)
         if kept is None or kept.kind != kind or not kept.step <= step < kept.step + self._every:
             kept = self._kept[self._call] = _Kept(step=step, kind=kind, residuals=compute())
-        return kept.residuals
+        return None if kept.residuals is None else _copy(kept.residuals)
+
+
+def _copy(residuals: Residuals) -> Residuals:
+    return Residuals(down=tuple(part.clone() for part in residuals.down), middle=residuals.middle.clone())

@@ -224,6 +224,19 @@ def test_on_forge_other_units_keep_their_text_and_both_act(
         assert relative_error(alone["both"], alone["other"]) > 1e-3
 
 
+def test_on_forge_another_units_residuals_are_added_once_to_those_that_steps_share(
+    ldm: SdxlShapedUNet, guide: Guide, rows: Rows, tmp_path: Path
+) -> None:
+    """The same input at every step, so that each step of a run must answer what the first did."""
+    for world in world_of("forge", ldm, tmp_path):
+        assert isinstance(world.webui, Forge)
+        world.webui.patcher.add_patched_controlnet(OtherUnit())
+        world.attach(guide(identitynet_every=4))
+        answers = [world.webui.step(rows, [0], [1])[0] for _ in range(4)]
+        world.host.detach()
+        assert all(torch.equal(answer, answers[0]) for answer in answers)
+
+
 @pytest.mark.parametrize("steps", [Steps, TimestepSteps])
 def test_on_a1111_guidance_is_rescaled_in_the_samplers_own_space(
     ldm: SdxlShapedUNet, guide: Guide, rows: Rows, tmp_path: Path, steps: type[Steps]

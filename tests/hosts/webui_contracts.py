@@ -153,10 +153,15 @@ class ControlBase:
         other.strength = self.strength
 
     def control_merge(self, _: None, outputs: list[Tensor], previous: Any, dtype: torch.dtype) -> dict[str, list[Tensor]]:
-        *down, middle = ((out * self.strength).to(dtype) for out in outputs)
+        """In place, as Forge does it: what a unit hands over is changed."""
+        for out in outputs:
+            out *= self.strength
+        *down, middle = (out.to(dtype) for out in outputs)
         merged = {"input": [], "middle": [middle], "output": list(down)}
         for part, values in (previous or {}).items():
-            merged[part] = [a + b for a, b in zip(merged[part], values, strict=True)] if merged[part] else values
+            for own, other in zip(merged[part], values, strict=False):
+                own += other
+            merged[part] += values[len(merged[part]) :]
         return merged
 
 

@@ -90,6 +90,31 @@ def test_the_residuals_of_a_unit_and_instantid_add_up(
             assert relative_error(missing, expected) > 10 * TOLERANCE
 
 
+def test_a_unit_acts_once_on_steps_that_share_a_run_of_identitynet(
+    webui: WebUI, unet: UNet2DConditionModel, guide: Guide, record: Path, net: Path
+) -> None:
+    """The first step computes, and is exact. Its residuals serve the second too, with the unit's added once and no more: so the
+    second stays as near to its exact answer as without the unit."""
+    edges = unit(webui, net.stem)
+    errors = []
+    for units in ([], [edges]):
+        made(webui, units, {**EVERYWHERE, "identitynet_every": 2}, record=str(record))
+        guidance, controlnet = guide({"face_region": "everywhere"}), controlnet_of(net) if units else None
+        hint = torch.from_numpy(EDGES).permute(2, 0, 1)[None] / 255
+        first, second = (
+            relative_error(call["output"], replay(unet, call | added(call, hint), guidance, controlnet))
+            for call in torch.load(record)[:2]
+        )
+        assert first < TOLERANCE
+        errors.append(second)
+    assert errors[1] < 2 * errors[0]
+
+
+def added(call: dict[str, Any], hint: torch.Tensor) -> dict[str, Any]:
+    """What `replay` needs of a unit."""
+    return {"hint": hint, "weight": 1.0, "context": call["context"][:, -TEXT_TOKENS:]}
+
+
 @pytest.fixture
 def own_instantid(webui: WebUI) -> Iterator[list[dict[str, Any]]]:
     """The two units of Forge's own InstantID, of another face. It wants files that it never uses."""
