@@ -1,7 +1,9 @@
 """The checkpoint, SDXL's structure made small: `python -m training.checkpoint RUN --minutes M`. Goes on where it stopped.
 
-Text encoders and UNet are trained together to predict the noise (epsilon) of codes from captions. Most steps see windows of
-16 x 16 cells around the face, the last ones whole pictures. `--export FOLDER` writes a diffusers folder.
+Text encoders and UNet are trained together to predict the noise (epsilon) of codes from captions. In a part of the steps the
+adapter is there, too: from a vector it learns who it is sooner than the UNet learns it from words, and both gain. Most steps
+see windows of 16 x 16 cells around the face, the last ones whole pictures. `--export FOLDER` writes a diffusers folder, which
+is the checkpoint alone.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPi
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from training.adapter import Adapter, References
 from training.captions import caption, traits, write_tokenizer
 from training.people import make_person
 from training.runs import Log, restore, save
@@ -29,6 +32,9 @@ from training.shapes import Shapes
 CHANNELS, DEPTHS = (64, 64, 128), (1, 1, 1)
 TEXT = 64
 """Width of each text encoder; the context is both side by side."""
+
+ADAPTED = 0.6
+"""The part of the steps in which the adapter is there."""
 
 TIME_ID = 256
 WINDOW, WHOLE = 16, 24
@@ -207,9 +213,9 @@ def follow(mean: nn.Module, model: nn.Module, step: int, keep: float = 0.999) ->
 
 def train(run: Path, minutes: float, highest: float, whole: float) -> None:
     torch.manual_seed(0)
-    people = Shapes()
-    codes = Codes(run, people)
-    model = nn.ModuleDict({"unet": new_unet(), "text": Text(run)})
+    codes = Codes(run, Shapes())
+    references = References(run, codes.number)
+    model = new_model(run)
     mean = copy.deepcopy(model)
     optimiser = torch.optim.AdamW(model.parameters(), lr=highest, betas=(0.9, 0.99), weight_decay=1e-3)
     step, state = 0, restore(run / "checkpoint.pt")
@@ -227,12 +233,15 @@ def train(run: Path, minutes: float, highest: float, whole: float) -> None:
         r = np.random.default_rng((17, step))
         torch.manual_seed(step)
         batch = codes.batch(WHOLE if through > 1 - whole else WINDOW, r)
-        context, pooled = model["text"](codes.captions(batch.rows, r, 0.75))
-        empty = torch.from_numpy(r.random(len(batch.rows)) < 0.08)
+        adapted = r.random() < ADAPTED
+        context, pooled = model["text"](codes.captions(batch.rows, r, 0.2 if adapted else 0.75))
+        empty, faced = torch.from_numpy(r.random((2, len(batch.rows))) < [[0.08], [0.92]])
         context, pooled = context * ~empty[:, None, None], pooled * ~empty[:, None]
+        tokens = model["adapter"].image_proj(references.of(batch.rows, r) * faced[:, None])
+        model["adapter"].scale(float(adapted))
         x, noise, steps = noisy(batch.codes)
         added = {"text_embeds": pooled, "time_ids": time_ids(len(x))}
-        answer = model["unet"](x, steps, context, added_cond_kwargs=added).sample
+        answer = model["unet"](x, steps, (context, [tokens]), added_cond_kwargs=added).sample
         loss = loss_of(answer, noise, steps, batch, 2.0)
         for group in optimiser.param_groups:
             group["lr"] = rate_at(through, step, highest)
@@ -246,20 +255,28 @@ def train(run: Path, minutes: float, highest: float, whole: float) -> None:
         log(step, loss=loss.item())
         if time.time() - saved > 240:
             keep()
-            saved, codes = time.time(), Codes(run, people)
+            saved = time.time()
     keep()
 
 
-def trained(run: Path) -> tuple[UNet2DConditionModel, Text]:
-    """UNet and text encoders, the running means of their weights."""
-    model = nn.ModuleDict({"unet": new_unet(), "text": Text(run)})
-    model.load_state_dict(torch.load(run / "checkpoint.pt", weights_only=True)["mean"])
-    return model["unet"].eval(), model["text"].eval()
+def new_model(run: Path) -> nn.ModuleDict:
+    unet = new_unet()
+    return nn.ModuleDict({"unet": unet, "text": Text(run), "adapter": Adapter(unet)})
+
+
+def trained(run: Path) -> tuple[UNet2DConditionModel, Text, dict[str, Tensor]]:
+    """UNet and text encoders without the adapter, and its weights: the running means."""
+    found = torch.load(run / "checkpoint.pt", weights_only=True)["mean"]
+    part = lambda name: {k.removeprefix(name): v for k, v in found.items() if k.startswith(name)}  # noqa: E731
+    unet, text = new_unet(), Text(run)
+    unet.load_state_dict({k: v for k, v in part("unet.").items() if ".processor." not in k})
+    text.load_state_dict(part("text."))
+    return unet.eval(), text.eval(), part("adapter.")
 
 
 def export(run: Path, folder: Path) -> None:
     """Write the diffusers folder, in fp16."""
-    unet, text = trained(run)
+    unet, text, _ = trained(run)
     pipeline = StableDiffusionXLPipeline(
         vae=AutoencoderKL.from_pretrained(run / "vae"),
         text_encoder=text.first,
