@@ -86,7 +86,7 @@ def train(run: Path, minutes: float, highest: float, whole: float) -> None:
         ).sample
         loss = loss_of(answer, noise, steps, batch, 3.0)
         for group in optimiser.param_groups:
-            group["lr"] = rate_at(through, step, highest)
+            group["lr"] = rate_at(through, highest)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(trainable, 1.0)
