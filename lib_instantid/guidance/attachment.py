@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lib_instantid.errors import UnsupportedModel
+from lib_instantid.guidance.compiled import run_uncompiled
 from lib_instantid.guidance.guidance import Guidance
 from lib_instantid.guidance.sampling import RowsOf, SamplingPass
 from lib_instantid.guidance.schedule import Step
@@ -44,6 +45,7 @@ def attach(unet: nn.Module, guidance: Guidance, *, rows_of: RowsOf, step: Callab
     sampling = SamplingPass(guidance, sites, rows_of, step)
     with ExitStack() as undo:
         undo.callback(sampling.end)
+        run_uncompiled(unet, undo)
         undo.callback(unet.register_forward_pre_hook(_before_call(sampling, family), with_kwargs=True).remove)
         undo.callback(unet.register_forward_hook(_after_call(sampling)).remove)
         family.hook_residuals(unet, lambda: sampling.residuals, undo)
@@ -67,8 +69,18 @@ def fitting_sites(unet: nn.Module, guidance: Guidance) -> tuple[Site, ...]:
 
 
 def _check_identitynet(net: IdentityNet, unet: nn.Module, family: type[UNetFamily]) -> None:
-    """Raise UnsupportedModel unless IdentityNet can read this UNet's vector, and its residuals fit the skip connections."""
+    """Raise UnsupportedModel unless IdentityNet can read this UNet's latents and vector, and its residuals fit the skip
+    connections.
+    """
     shape = net.shape
+    inward, outward = family.latent_channels(unet)
+    inpainting = 2 * shape.latent_channels + 1  # the latents, a mask, and the picture's latents
+    if inward not in (shape.latent_channels, inpainting) or outward != shape.latent_channels:
+        raise UnsupportedModel(
+            f"This checkpoint's UNet only looks like SDXL's: it takes {inward} latent channels and gives {outward}, where SDXL "
+            f"takes {shape.latent_channels} ({inpainting} for inpainting) and gives {shape.latent_channels}. Choose an SDXL "
+            "checkpoint."
+        )
     width, vector = family.stem_width(unet), family.vector_size(unet)
     if shape.channels[0] != width:
         raise UnsupportedModel(

@@ -41,6 +41,11 @@ class UNetFamily(Protocol):
         ...
 
     @staticmethod
+    def latent_channels(unet: nn.Module) -> tuple[int, int]:
+        """Of what comes in and of what goes out."""
+        ...
+
+    @staticmethod
     def vector_size(unet: nn.Module) -> int:
         """Numbers of SDXL's `y`, the pooled text and sizes; 0 where there is none."""
         ...
@@ -93,6 +98,10 @@ class DiffusersUNet:
         return int(unet.conv_in.weight.shape[0])  # type: ignore[union-attr, index]
 
     @staticmethod
+    def latent_channels(unet: nn.Module) -> tuple[int, int]:
+        return int(unet.conv_in.weight.shape[1]), int(unet.conv_out.weight.shape[0])  # type: ignore[union-attr, index]
+
+    @staticmethod
     def vector_size(unet: nn.Module) -> int:
         return _size_in(getattr(unet, "add_embedding", None))
 
@@ -129,6 +138,10 @@ class LdmUNet:
     @staticmethod
     def stem_width(unet: nn.Module) -> int:
         return int(unet.input_blocks[0][0].weight.shape[0])  # type: ignore
+
+    @staticmethod
+    def latent_channels(unet: nn.Module) -> tuple[int, int]:
+        return int(unet.input_blocks[0][0].weight.shape[1]), int(unet.out[-1].weight.shape[0])  # type: ignore
 
     @staticmethod
     def vector_size(unet: nn.Module) -> int:

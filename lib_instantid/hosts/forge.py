@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from lib_instantid.errors import UnsupportedModel
 from lib_instantid.guidance.attachment import fitting_sites, hook_attention
 from lib_instantid.guidance.cfg import rescaled_denoised
+from lib_instantid.guidance.compiled import run_uncompiled
 from lib_instantid.guidance.guidance import Guidance
 from lib_instantid.guidance.sampling import Rows, SamplingPass
 from lib_instantid.guidance.schedule import Step
@@ -26,6 +27,9 @@ from lib_instantid.hosts.webui_host import Comment, loudly, raise_once, step_of
 
 CONDITIONAL = 0
 """Forge's mark of a conditional chunk in `cond_or_uncond`."""
+
+FLOW = "const"
+"""Forge's name of a flow prediction (backend/modules/k_prediction.py)."""
 
 
 class IdentityNetUnit(ControlBase):  # type: ignore[misc]
@@ -104,10 +108,16 @@ class ForgeHost:
         self.detach()
         unet = self._unet()
         sites = fitting_sites(unet, guidance)
+        if self._patcher().model.predictor.prediction_type == FLOW:
+            raise UnsupportedModel(
+                "This checkpoint only looks like SDXL: it predicts a flow, where SDXL predicts noise or v. Choose an SDXL "
+                "checkpoint."
+            )
         sampling = SamplingPass(guidance, sites, lambda call: unit.rows(len(call.x)), lambda: self._step)
         unit = IdentityNetUnit(sampling, self._identitynet_patcher(guidance.identitynet))
         with ExitStack() as undo:
             undo.callback(sampling.end)
+            run_uncompiled(unet, undo)
             hook_attention(sites, sampling, undo)
             self._patch(unit, undo)
             self._undo = undo.pop_all()

@@ -28,13 +28,13 @@ XL_LEVELS = {"model_channels": 320, "channel_mult": (1, 2, 4), "attention_resolu
 REFINER_LEVELS = {**FOUR_LEVELS, "model_channels": 384, "attention_resolutions": (2, 4), "transformer_depth": 4}
 
 
-def ldm_unet(context: int, vector: int, depths: dict[int, int] | None = None, **levels: Any) -> nn.Module:
+def ldm_unet(context: int, vector: int, depths: dict[int, int] | None = None, latents: int = 4, **levels: Any) -> nn.Module:
     """An ldm UNet without numbers. vector: the size of y, 0 for none. depths: transformer blocks by width."""
     with torch.device("meta"):
         unet = SdxlShapedUNet(
             image_size=32,
-            in_channels=4,
-            out_channels=4,
+            in_channels=latents,
+            out_channels=latents,
             num_res_blocks=2,
             num_head_channels=64,
             use_spatial_transformer=True,
@@ -61,11 +61,19 @@ class Flux(nn.Module):
         self.double_blocks = nn.ModuleList([nn.Linear(2, 2)])
 
 
+def taking(latents: int, unet: nn.Module) -> nn.Module:
+    stem = unet.input_blocks[0][0]
+    stem.weight = nn.Parameter(torch.empty(len(stem.weight), latents, 3, 3, device="meta"))
+    return unet
+
+
 OTHERS = {
     "SD1.5": (lambda: ldm_unet(768, 0, **FOUR_LEVELS), "SD1.5's"),
     "SD2": (lambda: ldm_unet(1024, 0, **FOUR_LEVELS), "SD2's"),
     "the refiner": (lambda: ldm_unet(1280, 2560, **REFINER_LEVELS), "the SDXL refiner's"),
     "SSD-1B": (lambda: ldm_unet(2048, 2816, {640: 2, 1280: 4}, **XL_LEVELS), "SSD-1B"),
+    "SDXL on 16 latent channels": (lambda: ldm_unet(2048, 2816, {640: 2, 1280: 10}, 16, **XL_LEVELS), "16 latent channels"),
+    "SDXL for editing": (lambda: taking(8, ldm_unet(2048, 2816, {640: 2, 1280: 10}, **XL_LEVELS)), "8 latent channels"),
     "SD3 or Flux": (Flux, "not a UNet"),
 }
 
@@ -105,6 +113,18 @@ def test_sdxl_itself_is_not_refused(guidance: Guidance, tmp_path: Path) -> None:
         for world in world_of(kind, unet, tmp_path):
             world.attach(guidance)
             world.host.detach()
+
+
+def test_forge_refuses_a_flow_prediction_and_takes_v(guidance: Guidance, tmp_path: Path) -> None:
+    """Forge knows it by its predictor, whose kinds are `epsilon`, `v_prediction`, `edm` and `const`."""
+    for world in world_of("forge", ldm_unet(2048, 2816, {640: 2, 1280: 10}, **XL_LEVELS), tmp_path):
+        predictor = world.webui.patcher.model.predictor
+        predictor.prediction_type = "v_prediction"
+        world.attach(guidance)
+        world.host.detach()
+        predictor.prediction_type = "const"
+        with pytest.raises(UnsupportedModel, match="predicts a flow"):
+            world.attach(guidance)
 
 
 def test_an_inpainting_sdxl_is_guided_by_its_latents_alone(guide: Guide, diffusers_unet: UNet2DConditionModel) -> None:

@@ -197,7 +197,9 @@ class Forge:
     denoiser: Steps = field(default_factory=Steps)
 
     def __post_init__(self) -> None:
-        predictor = SimpleNamespace(calculate_input=lambda _, x: x, timestep=lambda t: torch.full_like(t, 601.0))
+        predictor = SimpleNamespace(
+            calculate_input=lambda _, x: x, timestep=lambda t: torch.full_like(t, 601.0), prediction_type="epsilon"
+        )
         model = SimpleNamespace(diffusion_model=self.unet, predictor=predictor, computation_dtype=torch.float32)
         self.shared = SimpleNamespace(sd_model=SimpleNamespace(forge_objects=SimpleNamespace(unet=UnetPatcher(model))))
 

@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from diffusers import StableDiffusionXLPipeline
 from safetensors import SafetensorError, safe_open
 
 from lib_instantid.errors import BadModelFile, DownloadError, MissingModelFile, UnsupportedModel
 
 WEIGHTS = "diffusion_pytorch_model"
+V_PREDICTION = "v_pred"
+"""A tensor that says so by being there; "ztsnr" likewise that the last step is all noise."""
+
+ZERO_TERMINAL_SNR = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
 VAE = "first_stage_model."
 SDXL_TEXT_ENCODER = "conditioner.embedders.1.model."
 """SDXL's second text encoder, which tells its single files from SD1.5's, SD2's and the refiner's."""
@@ -49,7 +54,7 @@ def _load_folder(folder: Path, dtype: torch.dtype) -> StableDiffusionXLPipeline:
     if absent:
         raise BadModelFile(f"checkpoint {folder}: damaged or incomplete (it has no {', '.join(absent)}). Fetch it again.")
     try:
-        return _quietly(
+        pipeline = _quietly(
             StableDiffusionXLPipeline.from_pretrained,
             folder,
             torch_dtype=dtype,
@@ -59,6 +64,17 @@ def _load_folder(folder: Path, dtype: torch.dtype) -> StableDiffusionXLPipeline:
         )
     except (OSError, ValueError, TypeError, AttributeError, SafetensorError) as error:
         raise BadModelFile(f"checkpoint {folder}: damaged or incomplete ({_first_line(error)}). Fetch it again.") from error
+    _check_scheduler(folder, pipeline.scheduler)
+    return pipeline
+
+
+def _check_scheduler(folder: Path, scheduler: Any) -> None:
+    kind = type(scheduler).__name__
+    if kind.startswith(("EDM", "FlowMatch")) or scheduler.config.get("prediction_type") == "flow_prediction":
+        raise UnsupportedModel(
+            f"checkpoint {folder}: this only looks like SDXL (its scheduler is {kind}, of another kind of prediction); "
+            "InstantID needs an SDXL checkpoint, which predicts noise or v."
+        )
 
 
 def _variant(folder: Path) -> str | None:
@@ -70,20 +86,23 @@ def _variant(folder: Path) -> str | None:
 
 
 def _load_file(path: Path, dtype: torch.dtype, config: str | None) -> StableDiffusionXLPipeline:
-    _check_file(path)
+    scheduling = _check_file(path)
     try:
-        return _quietly(StableDiffusionXLPipeline.from_single_file, str(path), torch_dtype=dtype, config=config)
+        pipeline = _quietly(StableDiffusionXLPipeline.from_single_file, str(path), torch_dtype=dtype, config=config)
     except OSError as error:
         raise DownloadError(
             f"checkpoint {path}: its tokenizers and configurations could not be had ({_first_line(error)}). Connect to the "
             "network once, or give --checkpoint-config the folder of any SDXL checkpoint in diffusers' layout."
         ) from error
+    pipeline.register_modules(scheduler=pipeline.scheduler.from_config(pipeline.scheduler.config, **scheduling))
+    return pipeline
 
 
-def _check_file(path: Path) -> None:
+def _check_file(path: Path) -> dict[str, Any]:
+    """What the file says of how it is sampled, as settings of diffusers' schedulers."""
     try:
         with safe_open(path, framework="pt") as file:
-            names = list(file.keys())
+            names, metadata = list(file.keys()), file.metadata() or {}
     except (SafetensorError, ValueError) as error:
         raise BadModelFile(
             f"checkpoint {path}: not a whole .safetensors file ({_first_line(error)}). Fetch it again; convert a .ckpt first."
@@ -95,6 +114,23 @@ def _check_file(path: Path) -> None:
             f"checkpoint {path}: this is not an SDXL base checkpoint (it has no {SDXL_TEXT_ENCODER}*: SD1.5, SD2, the refiner "
             "or another kind of file). InstantID needs SDXL."
         )
+    if "edm_mean" in names:
+        raise UnsupportedModel(f"checkpoint {path}: it is of the EDM kind (as Playground v2.5); InstantID needs an SDXL one.")
+    v = V_PREDICTION in names or metadata.get("modelspec.prediction_type") == "v" or _config_says_v(path.with_suffix(".yaml"))
+    scheduling = {"prediction_type": "v_prediction"} if v else {}
+    return {**scheduling, **ZERO_TERMINAL_SNR} if "ztsnr" in names else scheduling
+
+
+def _config_says_v(path: Path) -> bool:
+    """Of a checkpoint's configuration beside it, in ldm's or sgm's words; the WebUIs read it, too."""
+    if not path.is_file():
+        return False
+    try:
+        parameters = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["params"]
+        scaling = parameters.get("denoiser_config", {}).get("params", {}).get("scaling_config", {}).get("target", "")
+        return parameters.get("parameterization") == "v" or str(scaling).endswith(".VScaling")
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise BadModelFile(f"checkpoint {path}: not a checkpoint's configuration ({_first_line(error)}). Remove it.") from error
 
 
 def _quietly(load: Any, *args: Any, **kwargs: Any) -> StableDiffusionXLPipeline:

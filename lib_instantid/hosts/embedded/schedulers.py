@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import diffusers
@@ -30,6 +31,14 @@ def check_scheduler(name: str) -> str:
 
 
 def scheduler_like(scheduler: Any, name: str) -> Any:
-    """A scheduler of that name with the checkpoint's noise schedule. Raises SettingsError for an unknown name."""
+    """A scheduler of that name with the checkpoint's noise schedule. Raises SettingsError for an unknown name, or one that
+    cannot begin with noise alone where the checkpoint was trained to (zero terminal SNR).
+    """
     kind, extra = SCHEDULERS[check_scheduler(name)]
-    return getattr(diffusers, kind).from_config(scheduler.config, **extra)
+    made = getattr(diffusers, kind).from_config(scheduler.config, **extra)
+    zero = "rescale_betas_zero_snr"
+    if scheduler.config.get(zero) and zero not in inspect.signature(type(made).__init__).parameters:
+        raise SettingsError(
+            f'scheduler: found "{name}", which cannot sample this checkpoint (zero terminal SNR); choose "euler".'
+        )
+    return made
