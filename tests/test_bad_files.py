@@ -137,6 +137,11 @@ BAD: dict[str, Bad] = {
         errors.BadModelFile,
         ("FaceID IP-Adapter", "LoRA"),
     ),
+    "faceid with the resampler": (
+        adapter_with(lambda t: t.update({"ip_adapter.0.to_q_lora.down.weight": torch.zeros(1)})),
+        errors.BadModelFile,
+        ("FaceID IP-Adapter", "LoRA"),
+    ),
     "faceid plus": (
         adapter_of({"image_proj.perceiver_resampler.proj_in.weight": NO_MATTER}),
         errors.BadModelFile,
@@ -170,10 +175,24 @@ BAD: dict[str, Bad] = {
         errors.BadModelFile,
         ("not a complete InstantID adapter", "proj_out"),
     ),
-    "adapter with unexpected tensors": (
-        adapter_with(lambda t: t.update({"image_proj.extra": torch.zeros(1)})),
+    "adapter of integers": (
+        adapter_with(lambda t: t.update({"ip_adapter.1.to_k_ip.weight": t["ip_adapter.1.to_k_ip.weight"].char()})),
         errors.BadModelFile,
-        ("unexpected: image_proj.extra",),
+        ("quantised (ip_adapter.1.to_k_ip.weight is int8)", "fp16", "Fetch"),
+    ),
+    "adapter of fp8 with scales": (
+        adapter_with(
+            lambda t: t.update(
+                {"image_proj.latents": t["image_proj.latents"].to(torch.float8_e4m3fn), "image_proj.latents_scale": NO_MATTER}
+            )
+        ),
+        errors.BadModelFile,
+        ("quantised (image_proj.latents_scale)", "plain fp8"),
+    ),
+    "IdentityNet of integers": (
+        net_with(lambda t: t.update({"conv_in.bias": t["conv_in.bias"].char()})),
+        errors.BadModelFile,
+        ("quantised (conv_in.bias is int8)",),
     ),
     "adapter with a wrong shape": (
         adapter_with(lambda t: squeezed(t, "image_proj.norm_out.bias")),

@@ -68,13 +68,11 @@ class Adapter(nn.Module):
     def __init__(self, weights: Weights) -> None:
         super().__init__()
         self.image_proj = Resampler(sub_weights(weights.tensors, "image_proj"))
-        keys = {
-            int(number): tensor
-            for name, tensor in sub_weights(weights.tensors, "ip_adapter").items()
-            for number, _, rest in [name.partition(".")]
-            if rest == "to_k_ip.weight" and number.isdigit()
-        }
-        self.ip_adapter = nn.ModuleDict({str(n): SiteLayers(keys[n].shape[1], keys[n].shape[0]) for n in sorted(keys)})
+        layers = sub_weights(weights.tensors, "ip_adapter")
+        pairs = [name.partition(".") for name in layers]
+        numbers = {int(n) for n, _, rest in pairs if rest in ("to_k_ip.weight", "to_v_ip.weight") and n.isdigit()}
+        keys = {n: layers[f"{n}.to_k_ip.weight"] for n in sorted(numbers)}
+        self.ip_adapter = nn.ModuleDict({str(n): SiteLayers(key.shape[1], key.shape[0]) for n, key in keys.items()})
 
     @torch.no_grad()
     def face_tokens(self, embedding: Tensor, unconditional: Tensor) -> FaceTokens:

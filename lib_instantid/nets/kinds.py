@@ -65,10 +65,10 @@ EXPECTED = {
 
 def _ip_adapter(weights: Weights) -> tuple[Kind, str]:
     tensors = weights.tensors
-    if "image_proj.latents" in tensors and "image_proj.proj_in.weight" in tensors:
-        return _resampler_adapter(weights)
     if any("lora" in name for name in tensors):
         return Kind.OTHER, "a FaceID IP-Adapter (it has a LoRA and expects another face model)"
+    if "image_proj.latents" in tensors and "image_proj.proj_in.weight" in tensors:
+        return _resampler_adapter(weights)
     if any("perceiver_resampler" in name for name in tensors):
         return Kind.OTHER, "a FaceID Plus IP-Adapter"
     if "image_proj.proj.3.weight" in tensors:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from lib_instantid.errors import BadModelFile, MissingModelFile
 from lib_instantid.nets.pickles import check_torch_file
 
+LOG = logging.getLogger(__name__)
+
 DIFFUSERS_STEM = "diffusion_pytorch_model."
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 DAMAGED = (
@@ -23,6 +26,8 @@ DAMAGED = (
     pickle.UnpicklingError,
 )  # fmt: skip
 """What torch's readers raise on damaged files: found by feeding them damaged files."""
+
+FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 SHOWN_NAMES = 4
 """How many tensor names an error lists before it counts the rest."""
@@ -166,24 +171,35 @@ def sub_weights(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]
 def load_strictly(module: nn.Module, weights: Weights, tensors: Mapping[str, Tensor], what: str) -> None:
     """Give `tensors` to `module` by name, without a copy; the module may be on the meta device.
 
-    Raises BadModelFile with the missing and unexpected names and the shapes that differ.
+    fp8 numbers become fp16, which holds them exactly. Tensors that the module has no use for are left out, and a line of the
+    log names them. Raises BadModelFile with the missing names, the shapes that differ, and what are no plain numbers.
     """
     own: dict[str, Any] = dict(module.state_dict())
-    missing = sorted(own.keys() - tensors.keys())
-    unexpected = sorted(tensors.keys() - own.keys())
-    shapes = [
-        f"{name} is {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"
-        for name in sorted(own.keys() & tensors.keys())
-        if own[name].shape != tensors[name].shape
-    ]
-    if missing or unexpected or shapes:
-        found = [
-            f"missing: {_shortened(missing)}" if missing else "",
-            f"unexpected: {_shortened(unexpected)}" if unexpected else "",
-            f"of another shape: {_shortened(shapes)}" if shapes else "",
-        ]
-        raise BadModelFile(f"{weights.path}: not a complete {what}; {'; '.join(filter(None, found))}. Fetch the file again.")
-    module.load_state_dict(dict(tensors), assign=True)
+    needed = {name: tensors[name] for name in sorted(own.keys() & tensors.keys())}
+    unknown = sorted(tensors.keys() - own.keys())
+    found = {
+        "missing": sorted(own.keys() - needed.keys()),
+        "of another shape": [
+            f"{name} is {tuple(tensor.shape)} instead of {tuple(own[name].shape)}"
+            for name, tensor in needed.items()
+            if own[name].shape != tensor.shape
+        ],
+    }
+    if any(found.values()):
+        listed = "; ".join(f"{fault}: {_shortened(names)}" for fault, names in found.items() if names)
+        raise BadModelFile(f"{weights.path}: not a complete {what}; {listed}. Fetch the file again.")
+    quantised = [f"{name} is {str(t.dtype).removeprefix('torch.')}" for name, t in needed.items() if not t.is_floating_point()]
+    if any(t.dtype in FP8 for t in needed.values()):
+        quantised += [name for name in unknown if "scale" in name]
+    if quantised:
+        raise BadModelFile(
+            f"{weights.path}: its numbers are quantised ({_shortened(quantised)}), which is not read here; expected fp32, fp16, "
+            f"bf16 or plain fp8. Fetch the released {what}."
+        )
+    if unknown:
+        LOG.warning("%s: left out what is not part of the %s: %s.", weights.path, what, _shortened(unknown))
+    plain = {name: tensor.half() if tensor.dtype in FP8 else tensor for name, tensor in needed.items()}
+    module.load_state_dict(plain, assign=True)
     module.requires_grad_(False)
     module.eval()
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lib_instantid.errors import BadModelFile
 from lib_instantid.nets.adapter import Adapter, load_adapter
+from lib_instantid.nets.identitynet import load_identitynet
 from lib_instantid.nets.sites import cross_attention_sites
 from lib_instantid.nets.weights import read_weights
 
@@ -174,3 +175,35 @@ def test_a_half_precision_file_keeps_its_layers_and_computes_its_tokens_in_float
     adapter = load_adapter(tmp_path / "half.safetensors")
     assert {p.dtype for p in adapter.ip_adapter.parameters()} == {torch.float16}
     assert adapter.face_tokens(EMBEDDING, torch.zeros(512)).tokens.dtype == torch.float32
+
+
+@pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_an_fp8_file_gives_what_its_numbers_give_in_fp16(kind: torch.dtype, flat: dict, tmp_path: Path) -> None:
+    rounded = {name: tensor.to(kind) for name, tensor in flat.items()}
+    save_file(rounded, tmp_path / "fp8.safetensors")
+    save_file({name: tensor.half() for name, tensor in rounded.items()}, tmp_path / "fp16.safetensors")
+    torch.save(rounded, tmp_path / "fp8.bin")
+    expected = keys_values(load_adapter(tmp_path / "fp16.safetensors"))
+    for name in ("fp8.safetensors", "fp8.bin"):
+        assert all(map(torch.equal, keys_values(load_adapter(tmp_path / name)), expected)), name
+
+
+def test_an_fp8_identitynet_gives_what_its_numbers_give_in_fp16(weights_folder: Path, tmp_path: Path) -> None:
+    tensors = load_file(weights_folder / "ControlNetModel" / "diffusion_pytorch_model.safetensors")
+    save_file({name: tensor.to(torch.float8_e4m3fn) for name, tensor in tensors.items()}, tmp_path / "net.safetensors")
+    found = load_identitynet(tmp_path / "net.safetensors").state_dict()
+    assert {name: tensor.to(torch.float8_e4m3fn).half() for name, tensor in tensors.items()}.keys() == found.keys()
+    assert all(torch.equal(tensors[name].to(torch.float8_e4m3fn).half(), found[name]) for name in tensors)
+
+
+def test_what_a_resave_added_is_named_and_left_out(
+    flat: dict, weights_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_file({**flat, "image_proj.extra": torch.zeros(1)}, tmp_path / "adapter.safetensors")
+    expected = keys_values(load_adapter(weights_folder / "ip-adapter.bin"))
+    assert all(map(torch.equal, keys_values(load_adapter(tmp_path / "adapter.safetensors")), expected))
+    net = load_file(weights_folder / "ControlNetModel" / "diffusion_pytorch_model.safetensors")
+    save_file({**net, "epoch": torch.zeros(1)}, tmp_path / "net.safetensors")
+    assert load_identitynet(tmp_path / "net.safetensors").state_dict().keys() == net.keys()
+    for path, name in ((tmp_path / "adapter.safetensors", "image_proj.extra"), (tmp_path / "net.safetensors", "epoch")):
+        assert [name in text and str(path) in text for text in caplog.messages].count(True) == 1
