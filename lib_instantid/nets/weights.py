@@ -193,8 +193,8 @@ def load_strictly(module: nn.Module, weights: Weights, tensors: Mapping[str, Ten
         quantised += [name for name in unknown if "scale" in name]
     if quantised:
         raise BadModelFile(
-            f"{weights.path}: its numbers are quantised ({_shortened(quantised)}), which is not read here; expected fp32, fp16, "
-            f"bf16 or plain fp8. Fetch the released {what}."
+            f"{weights.path}: its numbers are quantised ({_shortened(quantised)}), which is not read here; expected fp32, "
+            f"fp16, bf16 or plain fp8. Fetch the released {what}."
         )
     if unknown:
         LOG.warning("%s: left out what is not part of the %s: %s.", weights.path, what, _shortened(unknown))

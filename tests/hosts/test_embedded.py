@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import huggingface_hub
 import numpy as np
 import pytest
@@ -16,14 +13,13 @@ from diffusers import StableDiffusionXLPipeline
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from lib_instantid.errors import DownloadError, NoFaceFound, SettingsError, UnsupportedModel
+from lib_instantid.errors import DownloadError, NoFaceFound
 from lib_instantid.face.identity import cosine
 from lib_instantid.guidance.settings import Person, Settings
 from lib_instantid.hosts.embedded.checkpoint import load_pipeline
 from lib_instantid.hosts.embedded.host import EmbeddedHost
 from lib_instantid.hosts.embedded.job import Job, Picture, Result
 from lib_instantid.hosts.embedded.record import record, save_pictures
-from lib_instantid.hosts.embedded.schedulers import scheduler_like
 from tests.face.scenes import squares
 from tests.hosts.single_file import write_single_file
 
@@ -131,18 +127,17 @@ def test_a_single_file_checkpoint_is_the_folder_it_was_made_of(
     assert np.abs(arrays(single.generate(job()))[0] - arrays(host.generate(job()))[0].astype(float)).max() <= 1
 
 
-@pytest.mark.parametrize("told_by", ["tensors", "metadata", "configuration"])
-def test_a_single_file_is_sampled_as_it_says(told_by: str, weights_folder: Path, host: EmbeddedHost, tmp_path: Path) -> None:
-    """As v-prediction, by any of three signs; and with zero terminal SNR by a tensor. As the folder whose scheduler says so."""
+@pytest.mark.parametrize("told_by", ["metadata", "configuration"])
+def test_a_single_file_is_sampled_as_its_metadata_or_the_configuration_beside_it_says(
+    told_by: str, weights_folder: Path, host: EmbeddedHost, tmp_path: Path
+) -> None:
     path = tmp_path / "model.safetensors"
     write_single_file(weights_folder / "checkpoint", path)
     tensors = load_file(path)
-    signs = {"v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)} if told_by == "tensors" else {}
-    save_file({**tensors, **signs}, path, metadata={"modelspec.prediction_type": "v"} if told_by == "metadata" else None)
+    save_file(tensors, path, metadata={"modelspec.prediction_type": "v"} if told_by == "metadata" else None)
     if told_by == "configuration":
         path.with_suffix(".yaml").write_text("model: {params: {parameterization: v}}", encoding="utf-8")
     wanted = {"prediction_type": "v_prediction"}
-    wanted |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if told_by == "tensors" else {}
     folder = StableDiffusionXLPipeline.from_pretrained(weights_folder / "checkpoint", add_watermarker=False)
     folder.register_modules(scheduler=folder.scheduler.from_config(folder.scheduler.config, **wanted))
     folder.save_pretrained(tmp_path / "folder")
@@ -154,32 +149,6 @@ def test_a_single_file_is_sampled_as_it_says(told_by: str, weights_folder: Path,
         found.append(arrays(other.generate(job()))[0].astype(float))
     assert np.abs(found[0] - found[1]).max() <= 1
     assert np.abs(found[0] - arrays(host.generate(job()))[0]).max() > 1
-
-
-def test_a_scheduler_that_cannot_begin_with_noise_alone_is_refused_for_a_checkpoint_that_must(host: EmbeddedHost) -> None:
-    zero = host.pipeline.scheduler.from_config(host.pipeline.scheduler.config, rescale_betas_zero_snr=True)
-    with pytest.raises(SettingsError, match="zero terminal SNR"):
-        scheduler_like(zero, "heun")
-    assert scheduler_like(zero, "dpm++ 2m").config.rescale_betas_zero_snr
-
-
-@pytest.mark.parametrize("kind", ["FlowMatchEulerDiscreteScheduler", "EDMEulerScheduler"])
-def test_a_folder_of_another_kind_of_prediction_is_refused(kind: str, weights_folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(weights_folder / "checkpoint", tmp_path / "folder")
-    index = tmp_path / "folder" / "model_index.json"
-    parts = json.loads(index.read_text(encoding="utf-8"))
-    index.write_text(json.dumps({**parts, "scheduler": ["diffusers", kind]}), encoding="utf-8")
-    getattr(diffusers, kind)().save_pretrained(tmp_path / "folder" / "scheduler")
-    with pytest.raises(UnsupportedModel, match=kind):
-        load_pipeline(tmp_path / "folder", torch.float32)
-
-
-def test_a_single_file_of_the_edm_kind_is_refused(weights_folder: Path, tmp_path: Path) -> None:
-    path = tmp_path / "model.safetensors"
-    write_single_file(weights_folder / "checkpoint", path)
-    save_file({**load_file(path), "edm_mean": torch.zeros(4)}, path)
-    with pytest.raises(UnsupportedModel, match="EDM"):
-        load_pipeline(path, torch.float32, str(weights_folder / "checkpoint"))
 
 
 def test_a_single_file_without_its_configurations_says_what_to_do(

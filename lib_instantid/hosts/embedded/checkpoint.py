@@ -18,6 +18,10 @@ WEIGHTS = "diffusion_pytorch_model"
 V_PREDICTION = "v_pred"
 """A tensor that says so by being there; "ztsnr" likewise that the last step is all noise."""
 
+PREDICTIONS = ("epsilon", "v_prediction")
+EDM = "edm_"
+"""How the names of tensors begin that mark an EDM checkpoint (Playground v2.5, CosXL)."""
+
 ZERO_TERMINAL_SNR = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
 VAE = "first_stage_model."
 SDXL_TEXT_ENCODER = "conditioner.embedders.1.model."
@@ -68,12 +72,12 @@ def _load_folder(folder: Path, dtype: torch.dtype) -> StableDiffusionXLPipeline:
     return pipeline
 
 
-def _check_scheduler(folder: Path, scheduler: Any) -> None:
+def _check_scheduler(path: Path, scheduler: Any) -> None:
     kind = type(scheduler).__name__
-    if kind.startswith(("EDM", "FlowMatch")) or scheduler.config.get("prediction_type") == "flow_prediction":
+    if kind.startswith(("EDM", "FlowMatch")) or scheduler.config.get("prediction_type") not in PREDICTIONS:
         raise UnsupportedModel(
-            f"checkpoint {folder}: this only looks like SDXL (its scheduler is {kind}, of another kind of prediction); "
-            "InstantID needs an SDXL checkpoint, which predicts noise or v."
+            f"checkpoint {path}: this only looks like SDXL: found {kind}, which predicts something else, expected noise or v "
+            "prediction. InstantID needs an SDXL checkpoint."
         )
 
 
@@ -94,6 +98,7 @@ def _load_file(path: Path, dtype: torch.dtype, config: str | None) -> StableDiff
             f"checkpoint {path}: its tokenizers and configurations could not be had ({_first_line(error)}). Connect to the "
             "network once, or give --checkpoint-config the folder of any SDXL checkpoint in diffusers' layout."
         ) from error
+    _check_scheduler(path, pipeline.scheduler)
     pipeline.register_modules(scheduler=pipeline.scheduler.from_config(pipeline.scheduler.config, **scheduling))
     return pipeline
 
@@ -114,11 +119,11 @@ def _check_file(path: Path) -> dict[str, Any]:
             f"checkpoint {path}: this is not an SDXL base checkpoint (it has no {SDXL_TEXT_ENCODER}*: SD1.5, SD2, the refiner "
             "or another kind of file). InstantID needs SDXL."
         )
-    if "edm_mean" in names:
+    if any(name.startswith(EDM) for name in names):
         raise UnsupportedModel(f"checkpoint {path}: it is of the EDM kind (as Playground v2.5); InstantID needs an SDXL one.")
     v = V_PREDICTION in names or metadata.get("modelspec.prediction_type") == "v" or _config_says_v(path.with_suffix(".yaml"))
-    scheduling = {"prediction_type": "v_prediction"} if v else {}
-    return {**scheduling, **ZERO_TERMINAL_SNR} if "ztsnr" in names else scheduling
+    prediction = {"prediction_type": "v_prediction" if v else "epsilon", "rescale_betas_zero_snr": False}
+    return {**prediction, **ZERO_TERMINAL_SNR} if "ztsnr" in names else prediction
 
 
 def _config_says_v(path: Path) -> bool:

@@ -38,7 +38,5 @@ def scheduler_like(scheduler: Any, name: str) -> Any:
     made = getattr(diffusers, kind).from_config(scheduler.config, **extra)
     zero = "rescale_betas_zero_snr"
     if scheduler.config.get(zero) and zero not in inspect.signature(type(made).__init__).parameters:
-        raise SettingsError(
-            f'scheduler: found "{name}", which cannot sample this checkpoint (zero terminal SNR); choose "euler".'
-        )
+        raise SettingsError(f"scheduler: {name!r} cannot begin where this checkpoint does (zero terminal SNR); choose euler.")
     return made
