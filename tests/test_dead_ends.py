@@ -159,5 +159,6 @@ def test_page_without_gradio_is_told(
     weights_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "gradio", None)
+    monkeypatch.delitem(sys.modules, "lib_instantid.webui.page", raising=False)
     assert main(["page", "--checkpoint", str(weights_folder / "checkpoint")]) == 1
     assert "gradio" in capsys.readouterr().err
