@@ -12,8 +12,13 @@ from diffusers import StableDiffusionXLPipeline
 from safetensors import SafetensorError, safe_open
 
 from lib_instantid.errors import BadModelFile, DownloadError, MissingModelFile, UnsupportedModel
+from lib_instantid.nets.pickles import CURE, check_torch_file
+from lib_instantid.nets.weights import DAMAGED
 
 WEIGHTS = "diffusion_pytorch_model"
+TORCH_STARTS = (b"PK", b"\x80\x02")
+"""torch's zip format, and the pickle of its old one."""
+
 VAE = "first_stage_model."
 SDXL_TEXT_ENCODER = "conditioner.embedders.1.model."
 """SDXL's second text encoder, which tells its single files from SD1.5's, SD2's and the refiner's."""
@@ -24,17 +29,27 @@ def load_pipeline(path: Path, dtype: torch.dtype, config: str | None = None) -> 
 
     config: for a single file, a diffusers folder of SDXL with tokenizers and configurations, or its name on the hub; None
     lets diffusers fetch them (about 3 MB, kept in the hub's cache).
-    Raises MissingModelFile, BadModelFile, UnsupportedModel, or DownloadError where the configurations cannot be had.
+    Raises as `check_checkpoint`, or DownloadError where the configurations cannot be had.
     """
+    check_checkpoint(path)
+    path = path.expanduser()
+    return _load_folder(path, dtype) if path.is_dir() else _load_file(path, dtype, config)
+
+
+def check_checkpoint(path: Path) -> None:
+    """What can be told without reading the numbers. Raises MissingModelFile, BadModelFile or UnsupportedModel."""
     path = path.expanduser()
     if path.is_dir():
-        return _load_folder(path, dtype)
-    if path.is_file():
-        return _load_file(path, dtype, config)
-    raise MissingModelFile(f"checkpoint {path}: no such file or folder. Give an SDXL .safetensors file or a diffusers folder.")
+        _check_folder(path)
+    elif path.is_file():
+        _check_file(path)
+    else:
+        raise MissingModelFile(
+            f"checkpoint {path}: no such file or folder. Give an SDXL .safetensors file or a diffusers folder."
+        )
 
 
-def _load_folder(folder: Path, dtype: torch.dtype) -> StableDiffusionXLPipeline:
+def _check_folder(folder: Path) -> None:
     index = folder / "model_index.json"
     if not index.is_file():
         raise MissingModelFile(f"checkpoint {folder}: no model_index.json in it; give the folder of a diffusers pipeline.")
@@ -48,29 +63,44 @@ def _load_folder(folder: Path, dtype: torch.dtype) -> StableDiffusionXLPipeline:
     absent = [name for name, part in parts.items() if isinstance(part, list) and all(part) and not (folder / name).is_dir()]
     if absent:
         raise BadModelFile(f"checkpoint {folder}: damaged or incomplete (it has no {', '.join(absent)}). Fetch it again.")
+    for file in _torch_files(folder):
+        try:
+            check_torch_file(file)
+        except DAMAGED as error:
+            raise BadModelFile(
+                f"checkpoint {file}: damaged or incomplete ({_first_line(error)}). Fetch it again, as .safetensors."
+            ) from error
+
+
+def _load_folder(folder: Path, dtype: torch.dtype) -> StableDiffusionXLPipeline:
     try:
         return _quietly(
             StableDiffusionXLPipeline.from_pretrained,
             folder,
             torch_dtype=dtype,
             local_files_only=True,
-            use_safetensors=True,
+            use_safetensors=None if _torch_files(folder) else True,
             variant=_variant(folder),
         )
     except (OSError, ValueError, TypeError, AttributeError, SafetensorError) as error:
         raise BadModelFile(f"checkpoint {folder}: damaged or incomplete ({_first_line(error)}). Fetch it again.") from error
 
 
+def _torch_files(folder: Path) -> list[Path]:
+    """The .bin files of a folder, where a part has nothing else; all of them, since diffusers chooses."""
+    files = sorted(folder.glob("*/*.bin"))
+    return files if any(not any(file.parent.glob("*.safetensors")) for file in files) else []
+
+
 def _variant(folder: Path) -> str | None:
     """The variant that a folder was saved with ("fp16"), or None where its UNet's file has the plain name."""
-    names = [path.name for path in (folder / "unet").glob(f"{WEIGHTS}*.safetensors")]
-    if not names or any(name == f"{WEIGHTS}.safetensors" or name.startswith(f"{WEIGHTS}-0") for name in names):
+    names = [path.name for ending in ("safetensors", "bin") for path in (folder / "unet").glob(f"{WEIGHTS}*.{ending}")]
+    if not names or any(name.rpartition(".")[0] == WEIGHTS or name.startswith(f"{WEIGHTS}-0") for name in names):
         return None
     return min(names).split(".")[1].split("-")[0]
 
 
 def _load_file(path: Path, dtype: torch.dtype, config: str | None) -> StableDiffusionXLPipeline:
-    _check_file(path)
     try:
         return _quietly(StableDiffusionXLPipeline.from_single_file, str(path), torch_dtype=dtype, config=config)
     except OSError as error:
@@ -81,12 +111,19 @@ def _load_file(path: Path, dtype: torch.dtype, config: str | None) -> StableDiff
 
 
 def _check_file(path: Path) -> None:
+    with path.open("rb") as file:
+        torch_file = file.read(2) in TORCH_STARTS
+    if torch_file:
+        raise BadModelFile(
+            f"checkpoint {path}: a torch file (.ckpt, .bin), which may hold code that runs when it is opened; expected a "
+            f".safetensors file. {CURE}"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
     except (SafetensorError, ValueError) as error:
         raise BadModelFile(
-            f"checkpoint {path}: not a whole .safetensors file ({_first_line(error)}). Fetch it again; convert a .ckpt first."
+            f"checkpoint {path}: not a whole .safetensors file ({_first_line(error)}). Fetch it again."
         ) from error
     if not any(name.startswith(VAE) for name in names) and any(name.startswith(SDXL_TEXT_ENCODER) for name in names):
         raise BadModelFile(f"checkpoint {path}: it has no VAE ({VAE}*); fetch the version of the checkpoint with its VAE.")
