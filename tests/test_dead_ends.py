@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from lib_instantid.cli import main
 from lib_instantid.commands.batch import pictures_in
@@ -103,6 +103,64 @@ def test_a_folder_saved_as_a_variant_is_whole(weights_folder: Path, tmp_path: Pa
     pipeline.save_pretrained(tmp_path / "half", variant="fp16")
     again = load_pipeline(tmp_path / "half", torch.float32)
     assert torch.equal(next(again.unet.parameters()), next(pipeline.unet.parameters()))
+
+
+class Code:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.parametrize("variant", [None, "fp16"])
+def test_a_checkpoint_folder_of_torch_files_is_read(weights_folder: Path, tmp_path: Path, variant: str | None) -> None:
+    pipeline = load_pipeline(weights_folder / "checkpoint", torch.float32)
+    pipeline.save_pretrained(tmp_path / "old", safe_serialization=False, variant=variant)
+    for part in ("text_encoder", "text_encoder_2"):  # transformers no longer writes these
+        (file,) = (tmp_path / "old" / part).glob("*.safetensors")
+        name = f"pytorch_model.{variant}.bin" if variant else "pytorch_model.bin"
+        torch.save(load_file(file), file.with_name(name))
+        file.unlink()
+    assert not list((tmp_path / "old").glob("*/*.safetensors"))
+    again = load_pipeline(tmp_path / "old", torch.float32)
+    for part in ("unet", "text_encoder_2"):
+        found, expected = getattr(again, part).state_dict(), getattr(pipeline, part).state_dict()
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("place", ["unet/diffusion_pytorch_model.bin", "text_encoder/pytorch_model.bin"])
+def test_code_in_a_checkpoint_folder_is_refused_and_does_not_run(weights_folder: Path, tmp_path: Path, place: str) -> None:
+    folder = shutil.copytree(weights_folder / "checkpoint", tmp_path / "checkpoint")
+    for file in (folder / place).parent.glob("*.safetensors"):
+        file.unlink()
+    torch.save({"a": Code(tmp_path / "ran")}, folder / place)
+    with pytest.raises(BadModelFile, match=rf"{place}.*\.safetensors") as caught:
+        load_pipeline(folder, torch.float32)
+    assert "weights_only" not in str(caught.value)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("old_format", [True, False])
+def test_a_checkpoint_file_of_torch_is_refused_with_the_cure(tmp_path: Path, old_format: bool) -> None:
+    path = tmp_path / "model.bin"
+    torch.save({"a": Code(tmp_path / "ran")}, path, _use_new_zipfile_serialization=not old_format)
+    with pytest.raises(BadModelFile, match=r"model\.bin.*code.*\.safetensors"):
+        load_pipeline(path, torch.float32)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_torch_file_cut_short_in_a_checkpoint_folder_is_told(weights_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(weights_folder / "checkpoint", tmp_path / "checkpoint")
+    (file,) = (folder / "unet").glob("*.safetensors")
+    torch.save(load_file(file), file.with_suffix(".bin"))
+    file.unlink()
+    content = file.with_suffix(".bin").read_bytes()
+    file.with_suffix(".bin").write_bytes(content[: len(content) // 2])
+    with pytest.raises(BadModelFile, match=r"diffusion_pytorch_model\.bin: damaged or incomplete"):
+        load_pipeline(folder, torch.float32)
 
 
 def test_a_checkpoint_file_without_vae_is_told(tmp_path: Path) -> None:

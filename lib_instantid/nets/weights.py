@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from lib_instantid.errors import BadModelFile, MissingModelFile
-from lib_instantid.nets.pickles import check_torch_file
+from lib_instantid.nets.pickles import CURE, check_torch_file
 
 LOG = logging.getLogger(__name__)
 
@@ -137,6 +137,8 @@ def _load_torch(path: Path) -> object:
         check_torch_file(path)
         # A1111 puts its own check in the place of `torch.load`, which refuses files of newer torch versions.
         return torch.serialization.load(str(path), map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:  # torch's own text advises to run what is in the file
+        raise BadModelFile(f"{path}: PyTorch {torch.__version__} takes this pickle for more than tensors. {CURE}") from error
     except DAMAGED as error:
         raise BadModelFile(
             f"{path}: the torch file is damaged or incomplete ({_first_line(error)}). Fetch it again."

@@ -13,6 +13,8 @@ from diffusers import StableDiffusionXLPipeline
 from safetensors import SafetensorError, safe_open
 
 from lib_instantid.errors import BadModelFile, DownloadError, MissingModelFile, UnsupportedModel
+from lib_instantid.nets.pickles import CURE, check_torch_file
+from lib_instantid.nets.weights import DAMAGED
 
 WEIGHTS = "diffusion_pytorch_model"
 V_PREDICTION = "v_pred"
@@ -23,6 +25,10 @@ EDM = "edm_"
 """How the names of tensors begin that mark an EDM checkpoint (Playground v2.5, CosXL)."""
 
 ZERO_TERMINAL_SNR = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+
+TORCH_STARTS = (b"PK", b"\x80\x02")
+"""torch's zip format, and the pickle of its old one."""
+
 VAE = "first_stage_model."
 SDXL_TEXT_ENCODER = "conditioner.embedders.1.model."
 """SDXL's second text encoder, which tells its single files from SD1.5's, SD2's and the refiner's."""
@@ -33,17 +39,27 @@ def load_pipeline(path: Path, dtype: torch.dtype, config: str | None = None) -> 
 
     config: for a single file, a diffusers folder of SDXL with tokenizers and configurations, or its name on the hub; None
     lets diffusers fetch them (about 3 MB, kept in the hub's cache).
-    Raises MissingModelFile, BadModelFile, UnsupportedModel, or DownloadError where the configurations cannot be had.
+    Raises as `check_checkpoint`, or DownloadError where the configurations cannot be had.
     """
+    check_checkpoint(path)
+    path = path.expanduser()
+    return _load_folder(path, dtype) if path.is_dir() else _load_file(path, dtype, config)
+
+
+def check_checkpoint(path: Path) -> None:
+    """What can be told without reading the numbers. Raises MissingModelFile, BadModelFile or UnsupportedModel."""
     path = path.expanduser()
     if path.is_dir():
-        return _load_folder(path, dtype)
-    if path.is_file():
-        return _load_file(path, dtype, config)
-    raise MissingModelFile(f"checkpoint {path}: no such file or folder. Give an SDXL .safetensors file or a diffusers folder.")
+        _check_folder(path)
+    elif path.is_file():
+        _check_file(path)
+    else:
+        raise MissingModelFile(
+            f"checkpoint {path}: no such file or folder. Give an SDXL .safetensors file or a diffusers folder."
+        )
 
 
-def _load_folder(folder: Path, dtype: torch.dtype) -> StableDiffusionXLPipeline:
+def _check_folder(folder: Path) -> None:
     index = folder / "model_index.json"
     if not index.is_file():
         raise MissingModelFile(f"checkpoint {folder}: no model_index.json in it; give the folder of a diffusers pipeline.")
@@ -57,13 +73,23 @@ def _load_folder(folder: Path, dtype: torch.dtype) -> StableDiffusionXLPipeline:
     absent = [name for name, part in parts.items() if isinstance(part, list) and all(part) and not (folder / name).is_dir()]
     if absent:
         raise BadModelFile(f"checkpoint {folder}: damaged or incomplete (it has no {', '.join(absent)}). Fetch it again.")
+    for file in _torch_files(folder):
+        try:
+            check_torch_file(file)
+        except DAMAGED as error:
+            raise BadModelFile(
+                f"checkpoint {file}: damaged or incomplete ({_first_line(error)}). Fetch it again, as .safetensors."
+            ) from error
+
+
+def _load_folder(folder: Path, dtype: torch.dtype) -> StableDiffusionXLPipeline:
     try:
         pipeline = _quietly(
             StableDiffusionXLPipeline.from_pretrained,
             folder,
             torch_dtype=dtype,
             local_files_only=True,
-            use_safetensors=True,
+            use_safetensors=None if _torch_files(folder) else True,
             variant=_variant(folder),
         )
     except (OSError, ValueError, TypeError, AttributeError, SafetensorError) as error:
@@ -81,16 +107,21 @@ def _check_scheduler(path: Path, scheduler: Any) -> None:
         )
 
 
+def _torch_files(folder: Path) -> list[Path]:
+    """The .bin files of a folder, where a part has nothing else; all of them, since diffusers chooses."""
+    files = sorted(folder.glob("*/*.bin"))
+    return files if any(not any(file.parent.glob("*.safetensors")) for file in files) else []
+
+
 def _variant(folder: Path) -> str | None:
     """The variant that a folder was saved with ("fp16"), or None where its UNet's file has the plain name."""
-    names = [path.name for path in (folder / "unet").glob(f"{WEIGHTS}*.safetensors")]
-    if not names or any(name == f"{WEIGHTS}.safetensors" or name.startswith(f"{WEIGHTS}-0") for name in names):
+    names = [path.name for ending in ("safetensors", "bin") for path in (folder / "unet").glob(f"{WEIGHTS}*.{ending}")]
+    if not names or any(name.rpartition(".")[0] == WEIGHTS or name.startswith(f"{WEIGHTS}-0") for name in names):
         return None
     return min(names).split(".")[1].split("-")[0]
 
 
 def _load_file(path: Path, dtype: torch.dtype, config: str | None) -> StableDiffusionXLPipeline:
-    scheduling = _check_file(path)
     try:
         pipeline = _quietly(StableDiffusionXLPipeline.from_single_file, str(path), torch_dtype=dtype, config=config)
     except OSError as error:
@@ -99,18 +130,22 @@ def _load_file(path: Path, dtype: torch.dtype, config: str | None) -> StableDiff
             "network once, or give --checkpoint-config the folder of any SDXL checkpoint in diffusers' layout."
         ) from error
     _check_scheduler(path, pipeline.scheduler)
-    pipeline.register_modules(scheduler=pipeline.scheduler.from_config(pipeline.scheduler.config, **scheduling))
+    pipeline.register_modules(scheduler=pipeline.scheduler.from_config(pipeline.scheduler.config, **_scheduling(path)))
     return pipeline
 
 
-def _check_file(path: Path) -> dict[str, Any]:
-    """What the file says of how it is sampled, as settings of diffusers' schedulers."""
+def _check_file(path: Path) -> None:
     try:
-        with safe_open(path, framework="pt") as file:
-            names, metadata = list(file.keys()), file.metadata() or {}
+        names, _ = _names_and_metadata(path)
     except (SafetensorError, ValueError) as error:
+        with path.open("rb") as file:
+            if file.read(2) in TORCH_STARTS:
+                raise BadModelFile(
+                    f"checkpoint {path}: a torch file (.ckpt, .bin), which may hold code that runs when it is opened; expected "
+                    f"a .safetensors file. {CURE}"
+                ) from error
         raise BadModelFile(
-            f"checkpoint {path}: not a whole .safetensors file ({_first_line(error)}). Fetch it again; convert a .ckpt first."
+            f"checkpoint {path}: not a whole .safetensors file ({_first_line(error)}). Fetch it again."
         ) from error
     if not any(name.startswith(VAE) for name in names) and any(name.startswith(SDXL_TEXT_ENCODER) for name in names):
         raise BadModelFile(f"checkpoint {path}: it has no VAE ({VAE}*); fetch the version of the checkpoint with its VAE.")
@@ -121,9 +156,19 @@ def _check_file(path: Path) -> dict[str, Any]:
         )
     if any(name.startswith(EDM) for name in names):
         raise UnsupportedModel(f"checkpoint {path}: it is of the EDM kind (as Playground v2.5); InstantID needs an SDXL one.")
+
+
+def _scheduling(path: Path) -> dict[str, Any]:
+    """What the file says of how it is sampled, as settings of diffusers' schedulers."""
+    names, metadata = _names_and_metadata(path)
     v = V_PREDICTION in names or metadata.get("modelspec.prediction_type") == "v" or _config_says_v(path.with_suffix(".yaml"))
     prediction = {"prediction_type": "v_prediction" if v else "epsilon", "rescale_betas_zero_snr": False}
     return {**prediction, **ZERO_TERMINAL_SNR} if "ztsnr" in names else prediction
+
+
+def _names_and_metadata(path: Path) -> tuple[list[str], dict[str, str]]:
+    with safe_open(path, framework="pt") as file:
+        return list(file.keys()), file.metadata() or {}
 
 
 def _config_says_v(path: Path) -> bool:
