@@ -26,6 +26,7 @@ from lib_instantid.hosts.model_files import Role, find_role
 from lib_instantid.nets.adapter import load_adapter
 from lib_instantid.nets.identitynet import load_identitynet
 from tests.face.scenes import somebody, squares
+from tests.nets.test_files import Payload
 
 NET = "ControlNetModel/diffusion_pytorch_model.safetensors"
 
@@ -105,16 +106,6 @@ def test_a_folder_saved_as_a_variant_is_whole(weights_folder: Path, tmp_path: Pa
     assert torch.equal(next(again.unet.parameters()), next(pipeline.unet.parameters()))
 
 
-class Code:
-    """Makes a file when it is unpickled."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple:
-        return Path.touch, (self.mark,)
-
-
 @pytest.mark.parametrize("variant", [None, "fp16"])
 def test_a_checkpoint_folder_of_torch_files_is_read(weights_folder: Path, tmp_path: Path, variant: str | None) -> None:
     pipeline = load_pipeline(weights_folder / "checkpoint", torch.float32)
@@ -136,7 +127,7 @@ def test_code_in_a_checkpoint_folder_is_refused_and_does_not_run(weights_folder:
     folder = shutil.copytree(weights_folder / "checkpoint", tmp_path / "checkpoint")
     for file in (folder / place).parent.glob("*.safetensors"):
         file.unlink()
-    torch.save({"a": Code(tmp_path / "ran")}, folder / place)
+    torch.save({"a": Payload(tmp_path / "ran")}, folder / place)
     with pytest.raises(BadModelFile, match=rf"{place}.*\.safetensors") as caught:
         load_pipeline(folder, torch.float32)
     assert "weights_only" not in str(caught.value)
@@ -146,7 +137,7 @@ def test_code_in_a_checkpoint_folder_is_refused_and_does_not_run(weights_folder:
 @pytest.mark.parametrize("old_format", [True, False])
 def test_a_checkpoint_file_of_torch_is_refused_with_the_cure(tmp_path: Path, old_format: bool) -> None:
     path = tmp_path / "model.bin"
-    torch.save({"a": Code(tmp_path / "ran")}, path, _use_new_zipfile_serialization=not old_format)
+    torch.save({"a": Payload(tmp_path / "ran")}, path, _use_new_zipfile_serialization=not old_format)
     with pytest.raises(BadModelFile, match=r"model\.bin.*code.*\.safetensors"):
         load_pipeline(path, torch.float32)
     assert not (tmp_path / "ran").exists()

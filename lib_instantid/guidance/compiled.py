@@ -23,8 +23,8 @@ def run_uncompiled(unet: nn.Module, undo: ExitStack) -> None:
     for name, module in unet.named_modules():
         if hasattr(module, "_orig_mod"):
             raise UnsupportedModel(
-                f"This checkpoint's UNet is compiled by torch.compile in a way that InstantID cannot act in (at "
-                f'"{name or "the whole of it"}"). Turn torch.compile off, or InstantID.'
+                f'This checkpoint\'s UNet is compiled by torch.compile in a way that InstantID cannot act in (at "{name}"). '
+                "Turn torch.compile off, or InstantID."
             )
         if getattr(module, "_compiled_call_impl", None) is not None:
             undo.callback(setattr, module, "_compiled_call_impl", module._compiled_call_impl)

@@ -43,6 +43,11 @@ PLAIN = frozenset(
 """Opcodes that bring no code. What brings code by other ways than GLOBAL (STACK_GLOBAL, INST, OBJ, EXT1, …) is not here."""
 
 
+def is_torch_file(start: bytes) -> bool:
+    """By a file's first bytes: torch's zip format, or a pickle, as its old format is."""
+    return start[:2] == ZIP_START[:2] or start[:1] == b"\x80"
+
+
 def check_torch_file(path: Path) -> None:
     """Raise BadModelFile, naming what was found, unless the file is torch's zip format and holds tensors and plain values only.
 

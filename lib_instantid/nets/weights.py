@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from lib_instantid.errors import BadModelFile, MissingModelFile
-from lib_instantid.nets.pickles import CURE, check_torch_file
+from lib_instantid.nets.pickles import CURE, check_torch_file, is_torch_file
 
 LOG = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def _read(path: Path, outline: bool) -> Weights:
     start = _first_bytes(path)
     if start[8:9] == b"{":
         return _read_safetensors(path, outline)
-    if start[:2] == b"PK" or start[:1] == b"\x80":
+    if is_torch_file(start):
         return Weights(path=path, tensors=_flatten(path, _load_torch(path)), notes=_config_notes(path))
     raise BadModelFile(f"{path}: {_what_else(start)} Expected a .safetensors or torch (.bin) weight file: fetch it again.")
 

@@ -9,9 +9,7 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionXLPipeline
 from PIL import Image
-from safetensors.torch import load_file, save_file
 
 from lib_instantid.errors import DownloadError, NoFaceFound
 from lib_instantid.face.identity import cosine
@@ -125,30 +123,6 @@ def test_a_single_file_checkpoint_is_the_folder_it_was_made_of(
     pipeline.set_progress_bar_config(disable=True)
     single = EmbeddedHost(pipeline, host.adapter, host.identitynet, host.analyser, host.identities)
     assert np.abs(arrays(single.generate(job()))[0] - arrays(host.generate(job()))[0].astype(float)).max() <= 1
-
-
-@pytest.mark.parametrize("told_by", ["metadata", "configuration"])
-def test_a_single_file_is_sampled_as_its_metadata_or_the_configuration_beside_it_says(
-    told_by: str, weights_folder: Path, host: EmbeddedHost, tmp_path: Path
-) -> None:
-    path = tmp_path / "model.safetensors"
-    write_single_file(weights_folder / "checkpoint", path)
-    tensors = load_file(path)
-    save_file(tensors, path, metadata={"modelspec.prediction_type": "v"} if told_by == "metadata" else None)
-    if told_by == "configuration":
-        path.with_suffix(".yaml").write_text("model: {params: {parameterization: v}}", encoding="utf-8")
-    wanted = {"prediction_type": "v_prediction"}
-    folder = StableDiffusionXLPipeline.from_pretrained(weights_folder / "checkpoint", add_watermarker=False)
-    folder.register_modules(scheduler=folder.scheduler.from_config(folder.scheduler.config, **wanted))
-    folder.save_pretrained(tmp_path / "folder")
-    found = []
-    for checkpoint in (path, tmp_path / "folder"):
-        pipeline = load_pipeline(checkpoint, torch.float32, str(weights_folder / "checkpoint"))
-        pipeline.set_progress_bar_config(disable=True)
-        other = EmbeddedHost(pipeline, host.adapter, host.identitynet, host.analyser, host.identities)
-        found.append(arrays(other.generate(job()))[0].astype(float))
-    assert np.abs(found[0] - found[1]).max() <= 1
-    assert np.abs(found[0] - arrays(host.generate(job()))[0]).max() > 1
 
 
 def test_a_single_file_without_its_configurations_says_what_to_do(

@@ -1,4 +1,6 @@
-"""A checkpoint is sampled as it says that it was trained: one file by its keys, a folder by its scheduler's configuration."""
+"""A checkpoint is sampled as it says that it was trained: one file by its keys, its metadata or the
+configuration beside it, a folder by its scheduler's configuration.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from diffusers import (
 )
 from safetensors.torch import load_file, save_file
 
-from lib_instantid.errors import SettingsError, UnsupportedModel
+from lib_instantid.errors import BadModelFile, SettingsError, UnsupportedModel
 from lib_instantid.hosts.embedded.checkpoint import load_pipeline
 from lib_instantid.hosts.embedded.host import EmbeddedHost
 from lib_instantid.hosts.embedded.job import Job
@@ -43,9 +45,9 @@ def plain_file(weights_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     return path
 
 
-def file_with(plain_file: Path, folder: Path, keys: tuple[str, ...]) -> Path:
+def file_with(plain_file: Path, folder: Path, keys: tuple[str, ...], metadata: dict[str, str] | None = None) -> Path:
     path = folder / "model.safetensors"
-    save_file({**load_file(plain_file), **{key: torch.zeros(0) for key in keys}}, path)
+    save_file({**load_file(plain_file), **{key: torch.zeros(0) for key in keys}}, path, metadata)
     return path
 
 
@@ -93,6 +95,38 @@ def test_one_file_is_sampled_as_its_keys_say(
     config = folder_with(weights_folder, tmp_path, prediction_type="epsilon" if keys else "v_prediction")
     pipeline = load_pipeline(file_with(plain_file, tmp_path, keys), torch.float32, str(config))
     assert_sampled_as(keys, sampled(pipeline, host), by_diffusers)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "configuration"),
+    [
+        ({"modelspec.prediction_type": "v"}, None),
+        (None, "parameterization: v"),
+        (None, "denoiser_config: {params: {scaling_config: {target: sgm.modules.diffusionmodules.denoiser_scaling.VScaling}}}"),
+    ],
+)
+def test_one_file_is_sampled_as_its_metadata_or_the_configuration_beside_it_says(
+    metadata: dict[str, str] | None,
+    configuration: str | None,
+    plain_file: Path,
+    weights_folder: Path,
+    host: EmbeddedHost,
+    by_diffusers: Any,
+    tmp_path: Path,
+) -> None:
+    path = file_with(plain_file, tmp_path, (), metadata)
+    if configuration is not None:
+        path.with_suffix(".yaml").write_text(f"model: {{params: {{{configuration}}}}}", encoding="utf-8")
+    pipeline = load_pipeline(path, torch.float32, str(weights_folder / "checkpoint"))
+    assert_sampled_as(("v_pred",), sampled(pipeline, host), by_diffusers)
+
+
+@pytest.mark.parametrize("text", ["model: [", "a list of nothing", "model: {params: none}"])
+def test_a_damaged_configuration_beside_a_file_is_told_by_name(text: str, plain_file: Path, tmp_path: Path) -> None:
+    path = file_with(plain_file, tmp_path, ())
+    path.with_suffix(".yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(BadModelFile, match=r"model\.yaml: not a checkpoint's configuration"):
+        load_pipeline(path, torch.float32)
 
 
 @pytest.mark.parametrize("said", SAID)

@@ -13,21 +13,19 @@ from diffusers import StableDiffusionXLPipeline
 from safetensors import SafetensorError, safe_open
 
 from lib_instantid.errors import BadModelFile, DownloadError, MissingModelFile, UnsupportedModel
-from lib_instantid.nets.pickles import CURE, check_torch_file
+from lib_instantid.nets.pickles import CURE, check_torch_file, is_torch_file
 from lib_instantid.nets.weights import DAMAGED
 
 WEIGHTS = "diffusion_pytorch_model"
-V_PREDICTION = "v_pred"
-"""A tensor that says so by being there; "ztsnr" likewise that the last step is all noise."""
+V_PREDICTION, ZERO_SNR = "v_pred", "ztsnr"
+"""Tensors that say so by being there: v-prediction, and that the last step is all noise (zero terminal SNR)."""
 
-PREDICTIONS = ("epsilon", "v_prediction")
 EDM = "edm_"
 """How the names of tensors begin that mark an EDM checkpoint (Playground v2.5, CosXL)."""
 
 ZERO_TERMINAL_SNR = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
-
-TORCH_STARTS = (b"PK", b"\x80\x02")
-"""torch's zip format, and the pickle of its old one."""
+PREDICTIONS = ("epsilon", "v_prediction")
+"""What InstantID acts in, in diffusers' words."""
 
 VAE = "first_stage_model."
 SDXL_TEXT_ENCODER = "conditioner.embedders.1.model."
@@ -39,27 +37,18 @@ def load_pipeline(path: Path, dtype: torch.dtype, config: str | None = None) -> 
 
     config: for a single file, a diffusers folder of SDXL with tokenizers and configurations, or its name on the hub; None
     lets diffusers fetch them (about 3 MB, kept in the hub's cache).
-    Raises as `check_checkpoint`, or DownloadError where the configurations cannot be had.
+    Raises MissingModelFile, BadModelFile, UnsupportedModel, or DownloadError where the configurations cannot be had.
     """
-    check_checkpoint(path)
-    path = path.expanduser()
-    return _load_folder(path, dtype) if path.is_dir() else _load_file(path, dtype, config)
-
-
-def check_checkpoint(path: Path) -> None:
-    """What can be told without reading the numbers. Raises MissingModelFile, BadModelFile or UnsupportedModel."""
     path = path.expanduser()
     if path.is_dir():
-        _check_folder(path)
-    elif path.is_file():
-        _check_file(path)
-    else:
-        raise MissingModelFile(
-            f"checkpoint {path}: no such file or folder. Give an SDXL .safetensors file or a diffusers folder."
-        )
+        return _load_folder(path, dtype)
+    if path.is_file():
+        return _load_file(path, dtype, config)
+    raise MissingModelFile(f"checkpoint {path}: no such file or folder. Give an SDXL .safetensors file or a diffusers folder.")
 
 
-def _check_folder(folder: Path) -> None:
+def _check_folder(folder: Path, torch_files: list[Path]) -> None:
+    """What can be told of a folder without reading its numbers. torch_files: that will be unpickled."""
     index = folder / "model_index.json"
     if not index.is_file():
         raise MissingModelFile(f"checkpoint {folder}: no model_index.json in it; give the folder of a diffusers pipeline.")
@@ -73,7 +62,7 @@ def _check_folder(folder: Path) -> None:
     absent = [name for name, part in parts.items() if isinstance(part, list) and all(part) and not (folder / name).is_dir()]
     if absent:
         raise BadModelFile(f"checkpoint {folder}: damaged or incomplete (it has no {', '.join(absent)}). Fetch it again.")
-    for file in _torch_files(folder):
+    for file in torch_files:
         try:
             check_torch_file(file)
         except DAMAGED as error:
@@ -83,13 +72,15 @@ def _check_folder(folder: Path) -> None:
 
 
 def _load_folder(folder: Path, dtype: torch.dtype) -> StableDiffusionXLPipeline:
+    torch_files = _torch_files(folder)
+    _check_folder(folder, torch_files)
     try:
         pipeline = _quietly(
             StableDiffusionXLPipeline.from_pretrained,
             folder,
             torch_dtype=dtype,
             local_files_only=True,
-            use_safetensors=None if _torch_files(folder) else True,
+            use_safetensors=None if torch_files else True,
             variant=_variant(folder),
         )
     except (OSError, ValueError, TypeError, AttributeError, SafetensorError) as error:
@@ -122,6 +113,9 @@ def _variant(folder: Path) -> str | None:
 
 
 def _load_file(path: Path, dtype: torch.dtype, config: str | None) -> StableDiffusionXLPipeline:
+    names, metadata = _names_and_metadata(path)
+    _check_names(path, names)
+    scheduling = _scheduling(path, names, metadata)
     try:
         pipeline = _quietly(StableDiffusionXLPipeline.from_single_file, str(path), torch_dtype=dtype, config=config)
     except OSError as error:
@@ -130,16 +124,17 @@ def _load_file(path: Path, dtype: torch.dtype, config: str | None) -> StableDiff
             "network once, or give --checkpoint-config the folder of any SDXL checkpoint in diffusers' layout."
         ) from error
     _check_scheduler(path, pipeline.scheduler)
-    pipeline.register_modules(scheduler=pipeline.scheduler.from_config(pipeline.scheduler.config, **_scheduling(path)))
+    pipeline.register_modules(scheduler=pipeline.scheduler.from_config(pipeline.scheduler.config, **scheduling))
     return pipeline
 
 
-def _check_file(path: Path) -> None:
+def _names_and_metadata(path: Path) -> tuple[list[str], dict[str, str]]:
     try:
-        names, _ = _names_and_metadata(path)
+        with safe_open(path, framework="pt") as file:
+            return list(file.keys()), file.metadata() or {}
     except (SafetensorError, ValueError) as error:
-        with path.open("rb") as file:
-            if file.read(2) in TORCH_STARTS:
+        with path.open("rb") as start:
+            if is_torch_file(start.read(2)):
                 raise BadModelFile(
                     f"checkpoint {path}: a torch file (.ckpt, .bin), which may hold code that runs when it is opened; expected "
                     f"a .safetensors file. {CURE}"
@@ -147,6 +142,10 @@ def _check_file(path: Path) -> None:
         raise BadModelFile(
             f"checkpoint {path}: not a whole .safetensors file ({_first_line(error)}). Fetch it again."
         ) from error
+
+
+def _check_names(path: Path, names: list[str]) -> None:
+    """Refuse what is not a whole SDXL checkpoint by the names of its tensors."""
     if not any(name.startswith(VAE) for name in names) and any(name.startswith(SDXL_TEXT_ENCODER) for name in names):
         raise BadModelFile(f"checkpoint {path}: it has no VAE ({VAE}*); fetch the version of the checkpoint with its VAE.")
     if not any(name.startswith(SDXL_TEXT_ENCODER) for name in names):
@@ -158,17 +157,11 @@ def _check_file(path: Path) -> None:
         raise UnsupportedModel(f"checkpoint {path}: it is of the EDM kind (as Playground v2.5); InstantID needs an SDXL one.")
 
 
-def _scheduling(path: Path) -> dict[str, Any]:
+def _scheduling(path: Path, names: list[str], metadata: dict[str, str]) -> dict[str, Any]:
     """What the file says of how it is sampled, as settings of diffusers' schedulers."""
-    names, metadata = _names_and_metadata(path)
     v = V_PREDICTION in names or metadata.get("modelspec.prediction_type") == "v" or _config_says_v(path.with_suffix(".yaml"))
     prediction = {"prediction_type": "v_prediction" if v else "epsilon", "rescale_betas_zero_snr": False}
-    return {**prediction, **ZERO_TERMINAL_SNR} if "ztsnr" in names else prediction
-
-
-def _names_and_metadata(path: Path) -> tuple[list[str], dict[str, str]]:
-    with safe_open(path, framework="pt") as file:
-        return list(file.keys()), file.metadata() or {}
+    return {**prediction, **ZERO_TERMINAL_SNR} if ZERO_SNR in names else prediction
 
 
 def _config_says_v(path: Path) -> bool:
