@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
-import math
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +22,9 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from training.adapter import Adapter, References
-from training.captions import caption, traits, vocabulary, write_tokenizer
-from training.people import make_person
+from training.captions import vocabulary, write_tokenizer
+from training.codes import WHOLE, WINDOW, Codes
+from training.diffusion import BETAS, follow, loss_of, noisy, rate_at
 from training.runs import Log, restore, save
 from training.shapes import Shapes
 
@@ -38,9 +36,6 @@ ADAPTED = 0.6
 """The part of the steps in which the adapter is there."""
 
 TIME_ID = 256
-WINDOW, WHOLE = 16, 24
-BATCH = {WINDOW: 32, WHOLE: 16}
-BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
 
 def shape() -> dict[str, Any]:
@@ -132,90 +127,8 @@ class Text(nn.Module):
         return torch.cat(hidden, dim=-1), pooled
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Batch:
-    """codes (B, 4, n, n); points (B, 5, 2) XY px of the window; rows: of `Codes`; size: of the window in px."""
-
-    codes: Tensor
-    points: np.ndarray
-    rows: np.ndarray
-    size: int
-
-
-class Codes:
-    """All codes in memory."""
-
-    def __init__(self, run: Path, shape: Shapes) -> None:
-        files = sorted((run / "latents").glob("latents-*.npz"), key=lambda p: int(p.stem.split("-")[1]))
-        parts = [np.load(p) for p in files]
-        join = lambda name: np.concatenate([p[name] for p in parts])  # noqa: E731
-        self.code, self.points, self.number, self.style = map(join, ("code", "points", "number", "style"))
-        self.index = join("index")
-        self.shown = [json.loads(str(text)) for text in join("shown")]
-        self.traits = {int(number): traits(make_person(int(number), shape)) for number in np.unique(self.number)}
-
-    def batch(self, window: int, r: np.random.Generator) -> Batch:
-        rows = r.integers(0, len(self.code), BATCH[window])
-        codes, points = [], []
-        for row in rows:
-            free = WHOLE - window
-            x, y = (int(v) for v in r.integers(0, free + 1, 2))
-            if free:
-                x, y = np.clip(self.points[row].mean(0) / 8 - window / 2 + r.uniform(-4, 4, 2), 0, free).astype(int)
-            codes.append(self.code[row, :, y : y + window, x : x + window])
-            points.append(self.points[row] - (8 * x, 8 * y))
-        return Batch(codes=torch.from_numpy(np.stack(codes)).float(), points=np.stack(points), rows=rows, size=8 * window)
-
-    def captions(self, rows: np.ndarray, r: np.random.Generator, identity: float) -> list[str]:
-        return [
-            caption(self.shown[row], str(self.style[row]), self.traits[int(self.number[row])], r, identity=identity)
-            for row in rows
-        ]
-
-
-OFFSET = 0.07
-ALPHAS = torch.cumprod(1 - torch.linspace(BETAS["beta_start"] ** 0.5, BETAS["beta_end"] ** 0.5, 1000) ** 2, 0)
-
-
-def noisy(codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Codes with noise of random steps, the noise, and the steps. Its mean is a little off, or the mean would tell the colours,
-    which are the caption's to tell."""
-    steps = ((torch.arange(len(codes)) + torch.rand(len(codes))) / len(codes) * 1000).long()[torch.randperm(len(codes))]
-    noise = torch.randn_like(codes) + OFFSET * torch.randn(*codes.shape[:2], 1, 1)
-    kept = ALPHAS[steps][:, None, None, None]
-    return kept.sqrt() * codes + (1 - kept).sqrt() * noise, noise, steps
-
-
-def loss_of(answer: Tensor, noise: Tensor, steps: Tensor, batch: Batch, face: float) -> Tensor:
-    """Squared error, steps weighted by SNR / SNR with the upper SNR kept between 1/4 and 5, cells of the face by `face`.
-
-    The upper bound is arXiv 2303.09556's. The lower one is for what only much noise decides, such as colours of large parts:
-    the error of the noise says next to nothing of it, and captions would be learned last.
-    """
-    ratio = ALPHAS[steps] / (1 - ALPHAS[steps])
-    cells = np.arange(batch.codes.shape[-1]) * 8 + 4
-    middle = batch.points.mean(1)
-    reach = np.linalg.norm(batch.points[:, 0] - batch.points[:, 1], axis=1).clip(8) * 1.3
-    x = abs(cells[None] - middle[:, :1]) < reach[:, None]
-    y = abs(cells[None] - middle[:, 1:]) < reach[:, None] * 1.4
-    weight = 1 + (face - 1) * torch.from_numpy(y[:, :, None] & x[:, None]).float()[:, None]
-    error = ((answer - noise) ** 2 * weight / weight.mean((1, 2, 3), keepdim=True)).mean((1, 2, 3))
-    return (error * ratio.clamp(0.25, 5) / ratio).mean()
-
-
 def time_ids(count: int) -> Tensor:
     return torch.tensor([192.0, 192, 0, 0, 192, 192]).repeat(count, 1)
-
-
-def rate_at(through: float, highest: float) -> float:
-    return highest * min(1, through / 0.02) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * min(1, through))))
-
-
-@torch.no_grad()
-def follow(mean: nn.Module, model: nn.Module, step: int, keep: float = 0.999) -> None:
-    keep = min(keep, (1 + step) / (10 + step))
-    for old, new in zip(mean.parameters(), model.parameters(), strict=True):
-        old.lerp_(new, 1 - keep)
 
 
 def train(run: Path, minutes: float, highest: float, whole: float) -> None:

@@ -19,7 +19,9 @@ from torch import Tensor, nn
 
 from lib_instantid.face.keypoints import draw_keypoints
 from training.adapter import Adapter, References
-from training.checkpoint import WHOLE, WINDOW, Batch, Codes, follow, loss_of, noisy, rate_at, time_ids, trained
+from training.checkpoint import time_ids, trained
+from training.codes import WHOLE, WINDOW, Batch, Codes
+from training.diffusion import follow, loss_of, noisy, rate_at
 from training.runs import Log, restore, save
 from training.shapes import Shapes
 

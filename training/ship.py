@@ -8,12 +8,11 @@ from pathlib import Path
 import cv2
 
 from training import checkpoint, faces, instantid
+from training.codes import WHOLE
 from training.people import Renderer, make_view
 
 PEOPLE = range(1_000_001, 1_000_009)
 """Whose portraits go with it: nothing was trained on them."""
-
-SIDE = 192
 
 
 def write_people(folder: Path) -> None:
@@ -21,7 +20,7 @@ def write_people(folder: Path) -> None:
     renderer = Renderer()
     for number in PEOPLE:
         person = renderer.person(number)
-        picture, _ = renderer.render(person, make_view(0, person), SIDE)
+        picture, _ = renderer.render(person, make_view(0, person), 8 * WHOLE)
         cv2.imwrite(str(folder / f"{number}.png"), picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 
