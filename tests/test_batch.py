@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,51 @@ def test_a_picture_of_other_settings_is_made_anew(given: list[str], tmp_path: Pa
     before = made(tmp_path)
     main([*given, *change])
     assert all(made(tmp_path)[name] != before[name] for name in before)
+
+
+INPUTS = {
+    "photo": ((), "photos/ada.png"),
+    "pose picture": (("--pose-picture", "pose.png"), "pose.png"),
+    "region": (("--region", "region.png"), "region.png"),
+    "init picture": (("--init-picture", "init.png", "--denoising-strength", "1"), "init.png"),
+}
+
+
+@pytest.mark.parametrize("case", INPUTS)
+def test_another_picture_under_the_same_name_is_made_anew(given: list[str], tmp_path: Path, case: str) -> None:
+    arguments, changed = INPUTS[case]
+    for name in ("pose.png", "region.png", "init.png"):
+        Image.fromarray(squares(300, 200, [(90, 60, 70)])).save(tmp_path / name)
+    (tmp_path / "photos" / "bea.JPG").unlink()
+    command = [*given, *(str(tmp_path / part) if part.endswith(".png") else part for part in arguments)]
+    main(command)
+    before = made(tmp_path)
+    assert len(before) == 2
+    main(command)
+    assert made(tmp_path) == before
+    Image.fromarray(squares(300, 200, [(30, 40, 80)])).save(tmp_path / changed)
+    main(command)
+    assert [name for name, time in made(tmp_path).items() if time == before[name]] == []
+
+
+def test_other_points_by_hand_or_another_checkpoint_under_the_same_name_are_made_anew(
+    given: list[str], photos: Path, weights_folder: Path, tmp_path: Path
+) -> None:
+    at = given.index("--photos-dir")
+    shutil.copytree(weights_folder / "checkpoint", tmp_path / "checkpoint")
+    command = [*given[:at], *given[at + 2 :], "--photo", str(photos / "ada.png"), "--checkpoint", str(tmp_path / "checkpoint")]
+    points = ["--photo-keypoints", "0.4,0.4 0.6,0.4 0.5,0.5 0.4,0.6 0.6,0.6"]
+    main([*command, *points])
+    before = made(tmp_path)
+    main([*command, *points])
+    assert made(tmp_path) == before
+    main([*command, points[0], points[1].replace("0.5,0.5", "0.5,0.52")])
+    changed = made(tmp_path)
+    assert [name for name in before if changed[name] == before[name]] == []
+    weights = tmp_path / "checkpoint" / "unet" / "diffusion_pytorch_model.safetensors"
+    os.utime(weights, (0, 0))
+    main([*command, points[0], points[1].replace("0.5,0.5", "0.5,0.52")])
+    assert [name for name in before if made(tmp_path)[name] == changed[name]] == []
 
 
 def test_another_prompt_is_made_anew_and_the_same_stays(given: list[str], tmp_path: Path) -> None:

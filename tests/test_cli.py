@@ -200,6 +200,7 @@ def test_models_are_listed_with_what_is_missing_and_where_to_get_it(
     [
         (["--photo", "missing.jpg"], ("photos[1]", "missing.jpg")),
         ([], ("people", "add a person")),
+        (["--adapter-strength", "0.5", "--person", '{"photos": ["b.png"]}'], ("people[1].photos, identity", "neither")),
         (["--photo", "{photo}", "--adapter-strength", "9"], ("adapter_strength", "0.0 to 1.5")),
         (["--photo", "{photo}", "--keypoints", "1,2"], ("keypoints", "1 points", "five")),
         (["--photo", "{photo}", "--keypoints", "a b c"], ("keypoints", "x,y")),

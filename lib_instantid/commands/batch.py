@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from lib_instantid.errors import NoFaceFound, PictureError, SettingsError
+from lib_instantid.face.identity_files import load_identity
+from lib_instantid.face.picture import file_bytes
 from lib_instantid.guidance.settings import Person, Settings
 
 if TYPE_CHECKING:
@@ -65,7 +68,7 @@ def run_batch(args: argparse.Namespace, job_of: JobOf, open_host: Callable[[], E
     photos: list[Path | None] = [*pictures_in(args.photos_dir)] if args.photos_dir else [None]
     prompts = prompts_in(args.prompts_file) if args.prompts_file else [args.prompt]
     list(_jobs(args, photos[0], prompts, job_of))  # what is wrong with the settings shows before anything is loaded
-    batch = _Batch(host=open_host(), total=len(photos) * len(prompts))
+    batch = _Batch(host=open_host(), weights=_weights(args), identities=args.identities, total=len(photos) * len(prompts))
     try:
         for photo in photos:
             batch.make(str(photo or "photos"), _jobs(args, photo, prompts, job_of))
@@ -87,6 +90,8 @@ def _jobs(args: argparse.Namespace, photo: Path | None, prompts: list[str], job_
 @dataclasses.dataclass(kw_only=True)
 class _Batch:
     host: EmbeddedHost
+    weights: dict[str, str]
+    identities: Path
     total: int
     made: int = 0
     there: int = 0
@@ -105,34 +110,71 @@ class _Batch:
     def _make(self, path: Path, job: Job) -> None:
         from lib_instantid.hosts.embedded.record import record, save_pictures
 
-        if is_made(path, job):
+        inputs = {**self.weights, **inputs_of(job, self.identities)}
+        if is_made(path, job, inputs):
             self.there += 1
             print(f"{self.made + self.there}/{self.total} {path} was there")
             return
         started = time.perf_counter()
         result = self.host.generate(job)
-        save_pictures(path, record(job, result), result)
+        save_pictures(path, {**record(job, result), "inputs": inputs}, result)
         self.made += 1
         print(f"{self.made + self.there}/{self.total} {path} {time.perf_counter() - started:.1f} s")
 
 
-def is_made(path: Path, job: Job) -> bool:
-    """Whether the file is the finished picture of this job, and not of an earlier one with other settings or prompts."""
+def is_made(path: Path, job: Job, inputs: dict[str, str]) -> bool:
+    """Whether the file is the finished picture of this job, not an earlier one of other settings, prompts or inputs."""
     try:
         with Image.open(path) as image:
             values = json.loads(getattr(image, "text", {})["instantid"])
         people = values["settings"]["people"]
         same = [_same(values["job"], job, {"settings", "init_picture"}), _same(values["settings"], job.settings, {"people"})]
         pairs = zip(people, job.settings.people, strict=True)
-        return all(same + [_same(found, person, PICTURES) for found, person in pairs])
+        return values["inputs"] == inputs and all(same + [_same(found, person, INPUTS) for found, person in pairs])
     except (OSError, ValueError, LookupError, TypeError):
         return False
 
 
-PICTURES = {"photos", "photo_keypoints", "pose_picture", "region"}
+INPUTS = {"photos", "photo_keypoints", "pose_picture", "region"}
 """What a record has as hashes, or not at all."""
 
 
 def _same(found: dict[str, Any], wanted: Job | Settings | Person, left_out: set[str]) -> bool:
     values = {field.name: getattr(wanted, field.name) for field in dataclasses.fields(wanted) if field.name not in left_out}
     return {name: found[name] for name in values} == json.loads(json.dumps(values))
+
+
+def inputs_of(job: Job, identities: Path) -> dict[str, str]:
+    """A hash of each file that goes into a picture, and of points by hand. Raises PictureError where one cannot be read."""
+    found = {"init_picture": _content(job.init_picture, "init_picture")}
+    for number, person in enumerate(job.settings.people, 1):
+        field = f"people[{number}]"
+        found |= {f"{field}.photos[{i}]": _content(photo, f"{field}.photos[{i}]") for i, photo in enumerate(person.photos, 1)}
+        found |= {f"{field}.{name}": _content(getattr(person, name), f"{field}.{name}") for name in ("pose_picture", "region")}
+        found[f"{field}.photo_keypoints"] = _hash(json.dumps(person.photo_keypoints).encode())
+        if person.identity is not None:
+            found[f"{field}.identity"] = _hash(load_identity(person.identity, identities).embedding.tobytes())
+    return found
+
+
+def _content(source: Any, field: str) -> str:
+    return "" if source is None else _hash(file_bytes(source, field))
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _weights(args: argparse.Namespace) -> dict[str, str]:
+    """Size and time of the files that the options of weights and face models name: they are too large to be read twice."""
+    options = {name: getattr(args, name) for name in WEIGHTS}
+    return {name: str(value) if value is None else _stamp(Path(value)) for name, value in options.items()}
+
+
+WEIGHTS = ("checkpoint", "checkpoint_config", "adapter", "identitynet", "models_dir", "face_models", "face_backend", "dtype")
+
+
+def _stamp(path: Path) -> str:
+    files = sorted(path.rglob("*")) if path.is_dir() else [path] if path.is_file() else []
+    stats = [(str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+    return f"{path.name} {_hash(repr(stats).encode())}"

@@ -142,22 +142,15 @@ def settings_of(args: argparse.Namespace) -> Settings:
     """The settings that the options describe: the person of the options first, then those of --person."""
     values = _given(args, Settings)
     first = _given(args, Person) | {"photos": args.photo, "photo_keypoints": args.photo_keypoints}
-    people = [] if not args.photo and args.identity is None else [_posed(first)]
-    people += [_json(text) for text in args.person]
+    defaults = {setting.name: setting.default for setting in dataclasses.fields(Person)}
+    said = any(value not in (defaults[name], []) for name, value in first.items())
+    people = ([first] if said else []) + [_json(text) for text in args.person]
     return settings_from_dict({**values, "enabled": True, "people": people})
 
 
 def _given(args: argparse.Namespace, kind: type) -> dict[str, Any]:
     names = {setting.name for setting in dataclasses.fields(kind)} & set(vars(args))
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-
-
-def _posed(person: dict[str, Any]) -> dict[str, Any]:
-    """Naming a pose picture or keypoints means that pose; a saved identity alone has a free head."""
-    if "pose" in person:
-        return person
-    free = "photo" if person["photos"] else "none"
-    return {**person, "pose": "keypoints" if "keypoints" in person else "pose picture" if "pose_picture" in person else free}
 
 
 def _json(text: str) -> Any:

@@ -90,7 +90,7 @@ def picture_size(source: Source, name: str = "photo") -> tuple[int, int]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = source if isinstance(source, Image.Image) else Image.open(io.BytesIO(_bytes(source, name)))
+            image = source if isinstance(source, Image.Image) else Image.open(io.BytesIO(file_bytes(source, name)))
     except Image.DecompressionBombError as error:
         raise PictureError(f"{name}: {error}.") from error
     except UNREADABLE as error:
@@ -110,7 +110,7 @@ def _read(source: Source, name: str, background: tuple[int, int, int]) -> Pictur
     try:
         with warnings.catch_warnings():  # our own limits speak, and a picture between them is no cause for alarm
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = source if isinstance(source, Image.Image) else _open(_bytes(source, name), name, what)
+            image = source if isinstance(source, Image.Image) else _open(file_bytes(source, name), name, what)
             image.load()
         if 0 in image.size:
             raise PictureError(f"{name}: {what} is {image.width} x {image.height} pixels; give a picture that is not empty.")
@@ -134,7 +134,8 @@ def _describe(source: object) -> str:
     return "the given file" if isinstance(source, bytes) else f"the given {type(source).__name__}"
 
 
-def _bytes(source: Path | str | bytes, name: str) -> bytes:
+def file_bytes(source: Path | str | bytes, name: str) -> bytes:
+    """A picture file as it is, not yet looked at. Raises PictureError: missing, a folder, empty or not readable."""
     if isinstance(source, bytes):
         content = source
     elif isinstance(source, (str, Path)):

@@ -162,7 +162,8 @@ class Settings:
 def settings_from_dict(values: Mapping[str, object]) -> Settings:
     """Settings from plain values, as an API or a file gives them. Unknown names are errors; those `GONE` warn.
 
-    Raises SettingsError that names the field, as in `people[1].face`.
+    What needs another setting implies it where that is not named: points or a pose picture their pose, a region the face
+    region "mask". Raises SettingsError that names the field, as in `people[1].face`.
     """
     for name in GONE.keys() & values.keys():
         warnings.warn(GONE[name], stacklevel=2)
@@ -170,17 +171,28 @@ def settings_from_dict(values: Mapping[str, object]) -> Settings:
     people = own.pop("people", ())
     if not isinstance(people, Sequence) or isinstance(people, str):
         raise SettingsError(f"people: found {type(people).__name__}, expected a list of people.")
-    return _build(Settings, {**own, "people": tuple(_person(value, i) for i, value in enumerate(people, 1))})
+    built = tuple(_person(value, i) for i, value in enumerate(people, 1))
+    implied = {"face_region": "mask"} if any(person.region is not None for person in built) else {}
+    return _build(Settings, {**implied, **own, "people": built})
 
 
 def _person(value: object, number: int) -> Person:
     if not isinstance(value, Mapping):
         raise SettingsError(f"people[{number}]: found {type(value).__name__}, expected an object with photos or identity.")
-    free = {"pose": "none"} if value.get("identity") is not None else {}  # there is no photo to place the head as in
     try:
-        return _build(Person, {**free, **value})
+        return _build(Person, {"pose": _implied_pose(value), **value})
     except SettingsError as error:
         raise SettingsError(f"people[{number}].{error}") from error
+
+
+def _implied_pose(person: Mapping[str, object]) -> str:
+    """Points or a pose picture mean that pose; a saved identity alone has no photo to place the head as in."""
+    given = [pose for pose in ("keypoints", "pose picture") if person.get(pose.replace(" ", "_")) is not None]
+    if len(given) > 1 and "pose" not in person:
+        raise SettingsError(
+            'pose: missing, and keypoints and a pose picture are given; say which: "keypoints" or "pose picture".'
+        )
+    return given[0] if given else "none" if person.get("identity") is not None else "photo"
 
 
 def _build(kind: type[Any], values: Mapping[str, object]) -> Any:

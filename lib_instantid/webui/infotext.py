@@ -18,7 +18,8 @@ from lib_instantid.face.faces import short_hash
 from lib_instantid.face.identity_files import load_identity
 from lib_instantid.face.keypoints import pixels_to_fractions
 from lib_instantid.face.picture import read_picture
-from lib_instantid.guidance.people import ResolvedPerson, Size
+from lib_instantid.guidance.people import ResolvedPerson
+from lib_instantid.guidance.placing import Size
 from lib_instantid.guidance.settings import GONE, Person, Settings, settings_from_dict
 
 KEY = "InstantID"
@@ -109,6 +110,8 @@ def _restored(person: dict[str, Any], field: str, identities: Path, lost: list[s
     values = dict(person)
     photos, pose_picture, region = (values.pop(name, None) for name in ("photos", "pose_picture", "region"))
     embedding = values.pop("embedding", None)
+    if "keypoints" in values:
+        values.setdefault("pose", "photo")  # the points say where the photo's face was
     if photos:
         lost.append(_lost_photos(field, photos, values.get("pose", "photo")))
     if pose_picture is not None:

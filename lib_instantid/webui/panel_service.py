@@ -34,7 +34,8 @@ from lib_instantid.face.keypoints import black_map, draw_keypoints, fractions_to
 from lib_instantid.face.photos import faces_of_photos
 from lib_instantid.face.picture import read_picture
 from lib_instantid.face.report import report
-from lib_instantid.guidance.people import Head, place_heads
+from lib_instantid.guidance.people import heads_of
+from lib_instantid.guidance.placing import Head
 from lib_instantid.webui.arguments import settings_of
 from lib_instantid.webui.pictures import picture_of, upload_folder
 
@@ -129,7 +130,7 @@ class PanelService:
         average = (average_head(width, height) / (width, height)).tolist()
         people = [_with_keypoints(person, average) for person in request["settings"]["people"]]
         settings = settings_of([True, json.dumps({**request["settings"], "people": people})], [])
-        heads = place_heads(settings, (width, height), self._around.analyser())
+        heads = heads_of(settings, (width, height), self._around.analyser())
         drawn = [draw_keypoints(head.keypoints, width, height) for head in heads if head]
         together = np.maximum.reduce([black_map(width, height), *drawn])
         return {"heads": [_placed(head) for head in heads], "map": _data_url(_png(together))}

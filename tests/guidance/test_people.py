@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,52 @@ def test_people_who_share_a_pose_picture_take_its_faces_from_left_to_right(analy
     lefts = [person.placed.box[0] for i, person in enumerate(people) if i != 1 and person.placed.box is not None]
     assert lefts == sorted(lefts)
     assert len(set(lefts)) == 3
+
+
+def boxes(people: tuple[ResolvedPerson, ...]) -> list[np.ndarray]:
+    return [person.placed.box for person in people if person.placed.box is not None]
+
+
+def test_two_heads_at_one_place_go_side_by_side_at_their_own_size_and_it_is_said(analyser: FaceAnalyser) -> None:
+    (alone,) = resolve(analyser, {})
+    people = resolve(analyser, {}, {"photos": [picture(squares(320, 240, [(115, 75, 60)]))]})
+    left, right = boxes(people)
+    assert left[2] <= OUTPUT[0] / 2 <= right[0]
+    assert left[2:] - left[:2] == pytest.approx(boxes((alone,))[0][2:] - boxes((alone,))[0][:2], abs=1e-3)
+    assert left[1] == pytest.approx(boxes((alone,))[0][1], abs=1e-3)
+    assert people[0].placed.keypoints == pytest.approx(
+        alone.placed.keypoints + (OUTPUT[0] / 4 - boxes((alone,))[0][[0, 2]].mean(), 0), abs=1e-2
+    )
+    said = [[advice for advice in person.advice if "side by side" in advice] for person in people]
+    assert [advice[0].partition(":")[0] for advice in said] == ["people[1]", "people[2]"]
+    assert not [advice for advice in alone.advice if "side by side" in advice]
+
+
+def test_a_head_placed_by_hand_stays_and_the_other_goes_beside_it(analyser: FaceAnalyser) -> None:
+    by_hand = {
+        "pose": "keypoints",
+        "keypoints": (np.array([[110, 75], [140, 75], [125, 95], [112, 110], [138, 110]]) / (320, 240)).tolist(),
+    }
+    alone = boxes(resolve(analyser, by_hand))[0]
+    people = resolve(analyser, {}, by_hand)
+    other, placed = boxes(people)
+    assert np.array_equal(placed, alone)
+    assert other[0] >= placed[2] or other[2] <= placed[0]
+    assert boxes(resolve(analyser, by_hand, by_hand))[0] == pytest.approx(alone)
+
+
+def test_heads_that_are_too_wide_for_their_columns_become_smaller_and_apart(analyser: FaceAnalyser) -> None:
+    big = {"photos": [picture(squares(320, 240, [(60, 20, 180)]))]}
+    found = boxes(resolve(analyser, big, big, big))
+    for one, other in itertools.pairwise(found):
+        assert one[2] <= other[0] + 1e-3
+
+
+def test_heads_that_touch_a_little_and_free_heads_stay_where_they_are(analyser: FaceAnalyser) -> None:
+    beside = {"photos": [picture(squares(320, 240, [(150, 60, 70)]))]}
+    alone = [boxes(resolve(analyser, person))[0] for person in ({}, beside)]
+    assert boxes(resolve(analyser, {}, beside)) == [pytest.approx(box) for box in alone]
+    assert boxes(resolve(analyser, {}, {"pose": "none"})) == [pytest.approx(alone[0])]
 
 
 def test_a_saved_identity_needs_no_photo(analyser: FaceAnalyser, tmp_path: Path) -> None:

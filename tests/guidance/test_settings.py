@@ -150,6 +150,34 @@ def test_a_saved_identity_is_free_to_place_its_head_unless_a_pose_is_given() -> 
     assert settings_from_dict({"people": [given]}).people[0].pose == "keypoints"
 
 
+@pytest.mark.parametrize(
+    ("person", "pose"),
+    [
+        ({"photos": ["a.png"]}, "photo"),
+        ({"photos": ["a.png"], "pose_picture": "b.png"}, "pose picture"),
+        ({"photos": ["a.png"], "keypoints": FIVE}, "keypoints"),
+        ({"identity": "Ada", "pose_picture": "b.png"}, "pose picture"),
+        ({"photos": ["a.png"], "pose_picture": "b.png", "pose": "photo"}, "photo"),
+    ],
+)
+def test_what_places_the_head_implies_its_pose_for_every_person(person: dict[str, Any], pose: str) -> None:
+    people = settings_from_dict({"people": [{"photos": ["first.png"]}, person]}).people
+    assert [one.pose for one in people] == ["photo", pose]
+
+
+def test_points_and_a_pose_picture_together_do_not_say_which_is_meant() -> None:
+    with pytest.raises(SettingsError, match=r'people\[1\]\.pose: missing.*"keypoints" or "pose picture"'):
+        settings_from_dict({"people": [{"photos": ["a.png"], "pose_picture": "b.png", "keypoints": FIVE}]})
+
+
+def test_a_region_implies_that_regions_are_used_unless_another_face_region_is_named() -> None:
+    one = {"photos": ["a.png"], "region": "m.png"}
+    assert settings_from_dict({"people": [one]}).face_region == "mask"
+    assert settings_from_dict({"people": [one], "face_region": "face"}).face_region == "face"
+    with pytest.raises(SettingsError, match=r"people\[2\]\.region: missing"):
+        settings_from_dict({"people": [one, {"photos": ["b.png"]}]})
+
+
 @pytest.mark.parametrize("value", ["0.5", True, None])
 def test_keypoints_are_numbers_and_nothing_that_looks_like_one(value: object) -> None:
     points = [[0.4, 0.4]] * 4 + [[value, 0.5]]

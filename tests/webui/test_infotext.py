@@ -143,7 +143,8 @@ def test_the_picture_is_made_again_with_the_photo_alone() -> None:
     """Pose "photo" stays, so that the same photo places the head and its face region exactly as before."""
     one = Settings(enabled=True, people=[Person(photos=[IMAGE], adapter_strength=0.5)], best_of=4)
     restored, (sentence,) = settings_from_infotext(written(one), Path("nowhere"))
-    assert restored == {"people": [{"adapter_strength": 0.5, "keypoints": np.round(POINTS / SIZE, 5).tolist()}]}
+    points = np.round(POINTS / SIZE, 5).tolist()
+    assert restored == {"people": [{"adapter_strength": 0.5, "pose": "photo", "keypoints": points}]}
     assert sentence.startswith("people[1].photos: ")
     assert '"keypoints"' in sentence
 
