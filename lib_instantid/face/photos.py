@@ -18,6 +18,14 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Sight:
+    """A face, and the size of the picture that it is in: width and height in pixels."""
+
+    size: tuple[int, int]
+    face: Face
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class PhotoFace:
     """The face that is meant in one photo. picture: (H, W, 3) uint8 RGB."""
 
@@ -25,9 +33,9 @@ class PhotoFace:
     face: Face
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Width and height in pixels."""
-        return self.picture.shape[1], self.picture.shape[0]
+    def sight(self) -> Sight:
+        """Without the picture, which is large."""
+        return Sight(size=(self.picture.shape[1], self.picture.shape[0]), face=self.face)
 
 
 def faces_of_photos(
@@ -43,8 +51,7 @@ def faces_of_photos(
     by_hand: for each photo None, or (5, 2) XY as fractions of its width and height; may be shorter than `photos`.
     field: what errors speak of. raises PictureError, NoFaceFound, SettingsError.
     """
-    meant = one_by_one(photos, which, by_hand, field)
-    return tuple(face_of_photo(photo, analyser, face, points, name) for photo, face, points, name in meant)
+    return tuple(face_of_photo(*meant, analyser) for meant in one_by_one(photos, which, by_hand, field))
 
 
 def one_by_one(
@@ -57,7 +64,7 @@ def one_by_one(
         yield photo, face, at, f"{field}[{number}]"
 
 
-def face_of_photo(photo: Source, analyser: Analyser, which: str | int, points: npt.ArrayLike | None, field: str) -> PhotoFace:
+def face_of_photo(photo: Source, which: str | int, points: npt.ArrayLike | None, field: str, analyser: Analyser) -> PhotoFace:
     """The face that is meant in one photo. points: None, or by hand as in `faces_of_photos`, which raises the same."""
     picture = read_picture(photo, field)
     size = picture.shape[1], picture.shape[0]

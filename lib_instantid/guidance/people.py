@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +14,7 @@ from lib_instantid.errors import SettingsError
 from lib_instantid.face.analyser import Analyser
 from lib_instantid.face.identity import Identity, combine
 from lib_instantid.face.identity_files import load_identity
-from lib_instantid.face.photos import PhotoFace, faces_of_photos
+from lib_instantid.face.photos import PhotoFace, Sight, face_of_photo, faces_of_photos
 from lib_instantid.face.picture import read_mask
 from lib_instantid.face.report import PhotoReport, report, stranger_advice
 from lib_instantid.guidance.guidance import PlacedPerson
@@ -34,47 +36,78 @@ class ResolvedPerson:
 
 
 def resolve_people(settings: Settings, size: Size, analyser: Analyser, identities: Path) -> tuple[ResolvedPerson, ...]:
-    """Every person of the settings, for an output of `size`. identities: the folder of saved identities.
+    """Every person of the settings, for an output of `size`; see `People`."""
+    return People(settings, analyser, identities).at(size)
 
-    Raises PictureError, NoFaceFound, IdentityFileError or SettingsError, naming the person and the field.
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Known:
+    """What the sizes of the passes do not change."""
+
+    identity: Identity
+    photos: tuple[PhotoFace, ...]
+    reports: tuple[PhotoReport, ...]
+    advice: tuple[str, ...]
+
+
+class People:
+    """The people of one generation. Each photo is decoded, looked at and judged once, whatever sizes its passes have.
+
+    identities: the folder of saved identities.
     """
-    photos = [_photos(person, number, analyser) for number, person in enumerate(settings.people, 1)]
-    heads = place_heads(settings, size, analyser, lambda number: photos[number - 1])
-    people = zip(settings.people, photos, heads, strict=True)
-    return tuple(_resolve(*person, number, size, identities) for number, person in enumerate(people, 1))
+
+    def __init__(self, settings: Settings, analyser: Analyser, identities: Path) -> None:
+        self._settings = settings
+        self._analyser = analyser
+        self._identities = identities
+        self._seen: dict[str, Sight] = {}
+
+    def at(self, size: Size) -> tuple[ResolvedPerson, ...]:
+        """Every person, for an output of `size`.
+
+        Raises PictureError, NoFaceFound, IdentityFileError or SettingsError, naming the person and the field.
+        """
+        known, heads = self._known, place_heads(self._settings, size, self._look)
+        numbered = enumerate(zip(self._settings.people, known, heads, strict=True), 1)
+        return tuple(_resolve(*person, size, f"people[{number}]") for number, person in numbered)
+
+    @cached_property
+    def _known(self) -> tuple[_Known, ...]:
+        return tuple(self._know(person, f"people[{number}]") for number, person in enumerate(self._settings.people, 1))
+
+    def _know(self, person: Person, field: str) -> _Known:
+        photos = faces_of_photos(person.photos, self._analyser, person.face, person.photo_keypoints, f"{field}.photos")
+        names = [f"{field}.photos[{i}]" for i in range(1, len(photos) + 1)]
+        self._seen |= {name: photo.sight for name, photo in zip(names, photos, strict=True)}
+        faces = [photo.face for photo in photos]
+        reports = tuple(report(photo.picture, photo.face) for photo in photos)
+        advice = tuple(f"{name}: {text}" for name, found in zip(names, reports, strict=True) for text in found.advice)
+        return _Known(
+            identity=combine(faces) if person.identity is None else load_identity(person.identity, self._identities),
+            photos=photos,
+            reports=reports,
+            advice=advice + stranger_advice(faces, names),
+        )
+
+    def _look(self, photo: Picture, which: str | int, points: Any, field: str) -> Sight:
+        if field not in self._seen:
+            self._seen[field] = face_of_photo(photo, which, points, field, self._analyser).sight
+        return self._seen[field]
 
 
-def _resolve(
-    person: Person, photos: tuple[PhotoFace, ...], head: Head | None, number: int, size: Size, identities: Path
-) -> ResolvedPerson:
-    field = f"people[{number}]"
-    faces = [photo.face for photo in photos]
-    identity = combine(faces) if person.identity is None else load_identity(person.identity, identities)
-    reports = tuple(report(photo.picture, photo.face) for photo in photos)
-    names = [f"{field}.photos[{i}]" for i in range(1, len(photos) + 1)]
-    own_advice = tuple(f"{name}: {advice}" for name, found in zip(names, reports, strict=True) for advice in found.advice)
-    moved = (f"{field}: {MOVED}",) if head and head.moved else ()
+def _resolve(person: Person, known: _Known, head: Head | None, size: Size, field: str) -> ResolvedPerson:
     return ResolvedPerson(
-        identity=identity,
+        identity=known.identity,
         placed=PlacedPerson(
-            embedding=identity.embedding,
+            embedding=known.identity.embedding,
             keypoints=head.keypoints if head else None,
             box=head.box if head else None,
             region=_region(person.region, size, field),
         ),
-        photos=photos,
-        reports=reports,
-        advice=own_advice + stranger_advice(faces, names) + moved,
+        photos=known.photos,
+        reports=known.reports,
+        advice=known.advice + ((f"{field}: {MOVED}",) if head and head.moved else ()),
     )
-
-
-def heads_of(settings: Settings, size: Size, analyser: Analyser) -> tuple[Head | None, ...]:
-    """Only where each person's head goes; None for a free one. Raises as `resolve_people`."""
-    return place_heads(settings, size, analyser, lambda number: _photos(settings.people[number - 1], number, analyser))
-
-
-def _photos(person: Person, number: int, analyser: Analyser) -> tuple[PhotoFace, ...]:
-    return faces_of_photos(person.photos, analyser, person.face, person.photo_keypoints, f"people[{number}].photos")
 
 
 def _region(region: Picture | None, size: Size, field: str) -> np.ndarray | None:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from lib_instantid.face.analyser import Analyser
 from lib_instantid.face.geometry import crop_and_resize
 from lib_instantid.face.heads import depths_of
 from lib_instantid.face.keypoints import box_from_keypoints, fractions_to_pixels
-from lib_instantid.face.photos import PhotoFace, faces_of_photos
+from lib_instantid.face.photos import Sight, one_by_one
+from lib_instantid.face.picture import Source
 from lib_instantid.guidance.settings import Person, Settings
 
 Size = tuple[int, int]
@@ -35,42 +36,44 @@ class Head:
     moved: bool = False
 
 
-def place_heads(
-    settings: Settings, size: Size, analyser: Analyser, photos_of: Callable[[int], Sequence[PhotoFace]]
-) -> tuple[Head | None, ...]:
+Look = Callable[[Source, "str | int", "npt.ArrayLike | None", str], Sight]
+"""Finds the face that is meant in a photo: the photo, which face, points by hand or None, and the field that errors name."""
+
+
+def place_heads(settings: Settings, size: Size, look: Look) -> tuple[Head | None, ...]:
     """Each person's head in an output of `size`; None for a free one. Heads at one place are put side by side.
 
-    photos_of: the faces of a person's photos, by number from 1; asked only where a photo places the head.
-    Raises PictureError or NoFaceFound, naming the person and the field.
+    look: asked for one picture of each person whose head a photo or a pose picture places; raises what this raises.
     """
     numbers = range(1, len(settings.people) + 1)
-    return side_by_side([_place(settings, number, size, analyser, photos_of) for number in numbers], size[0])
+    return side_by_side([_place(settings.people, number, size, look) for number in numbers], size[0])
 
 
-def _place(
-    settings: Settings, number: int, size: Size, analyser: Analyser, photos_of: Callable[[int], Sequence[PhotoFace]]
-) -> Head | None:
+def _place(people: Sequence[Person], number: int, size: Size, look: Look) -> Head | None:
     """From what the person's pose names."""
-    person = settings.people[number - 1]
+    person = people[number - 1]
     if person.pose == "none":
         return None
     if person.pose == "keypoints":
         assert person.keypoints is not None  # the settings have checked it
         keypoints = fractions_to_pixels(person.keypoints, *size)
         return Head(keypoints=keypoints, box=box_from_keypoints(keypoints), depths=depths_of(keypoints, None), by_hand=True)
-    source = photos_of(number)[0] if person.pose == "photo" else _posed_face(settings.people, number, analyser)
+    source = look(*first_photo(person, number) if person.pose == "photo" else _pose_picture(people, number))
     placement = crop_and_resize(source.size, size, keep=source.face.box)
     keypoints = placement.points(source.face.keypoints)
     return Head(keypoints=keypoints, box=placement.box(source.face.box), depths=depths_of(keypoints, source.face.landmarks))
 
 
-def _posed_face(people: Sequence[Person], number: int, analyser: Analyser) -> PhotoFace:
-    """The face of the pose picture: the largest, or, where people share the picture, theirs from left to right."""
-    person = people[number - 1]
-    assert person.pose_picture is not None  # the settings have checked it
-    sharing = [i for i, other in enumerate(people, 1) if other.pose_picture == person.pose_picture]
-    which = "largest" if len(sharing) == 1 else sharing.index(number) + 1
-    return faces_of_photos([person.pose_picture], analyser, which, field=f"people[{number}].pose_picture")[0]
+def first_photo(person: Person, number: int) -> tuple[Source, str | int, npt.ArrayLike | None, str]:
+    return next(one_by_one(person.photos, person.face, person.photo_keypoints, f"people[{number}].photos"))
+
+
+def _pose_picture(people: Sequence[Person], number: int) -> tuple[Source, str | int, None, str]:
+    """Its largest face, or, where people share the picture, theirs from left to right."""
+    picture = people[number - 1].pose_picture
+    assert picture is not None  # the settings have checked it
+    sharing = [i for i, other in enumerate(people, 1) if other.pose_picture == picture]
+    return picture, "largest" if len(sharing) == 1 else sharing.index(number) + 1, None, f"people[{number}].pose_picture"
 
 
 def side_by_side(heads: Sequence[Head | None], width: float) -> tuple[Head | None, ...]:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from lib_instantid.errors import InstantIDError
 from lib_instantid.guidance.guidance import Guidance, make_guidance
-from lib_instantid.guidance.people import ResolvedPerson, resolve_people
+from lib_instantid.guidance.people import People, ResolvedPerson
 from lib_instantid.guidance.settings import Settings
 from lib_instantid.webui.candidates import Candidates, Likeness
 from lib_instantid.webui.engine import Engine
@@ -38,6 +38,7 @@ class Generation:
         self.candidates: Candidates | None = None
         self.likeness: Likeness | None = None
         self._identities = identities
+        self._people: People | None = None
         self._guidance: dict[tuple[int, int], Guidance] = {}
 
     @property
@@ -46,8 +47,10 @@ class Generation:
         return self.settings.enabled or self.error is not None
 
     def people(self, size: tuple[int, int], engine: Engine) -> tuple[ResolvedPerson, ...]:
-        """For an output of this size (width, height). Raises as `resolve_people`."""
-        return resolve_people(self.settings, size, engine.analyser, self._identities)
+        """For an output of this size (width, height). Raises as `People.at`."""
+        if self._people is None:
+            self._people = People(self.settings, engine.analyser, self._identities)
+        return self._people.at(size)
 
     def guidance(self, size: tuple[int, int], engine: Engine) -> Guidance:
         """For a pass of this size (width, height); made once."""

@@ -31,15 +31,17 @@ from lib_instantid.face.identity_files import (
     save_identity,
 )
 from lib_instantid.face.keypoints import black_map, draw_keypoints, fractions_to_pixels
-from lib_instantid.face.photos import faces_of_photos
-from lib_instantid.face.picture import read_picture
+from lib_instantid.face.photos import Sight, face_of_photo, faces_of_photos
+from lib_instantid.face.picture import Source, read_picture
 from lib_instantid.face.report import report
-from lib_instantid.guidance.people import heads_of
-from lib_instantid.guidance.placing import Head
+from lib_instantid.guidance.placing import Head, place_heads
 from lib_instantid.webui.arguments import settings_of
 from lib_instantid.webui.pictures import picture_of, upload_folder
 
 LOG = logging.getLogger(__name__)
+REMEMBERED = 32
+"""Faces in photos and pose pictures, without the pictures: 2 kB each."""
+
 LONGEST_SIDE = 8192
 """Pixels of the output; beyond it no map is drawn for the page."""
 
@@ -77,6 +79,7 @@ class PanelService:
 
     def __init__(self, surroundings: Surroundings) -> None:
         self._around = surroundings
+        self._seen: dict[str, Sight] = {}
         self._actions: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
             "status": self._status,
             "faces": self._faces,
@@ -130,10 +133,20 @@ class PanelService:
         average = (average_head(width, height) / (width, height)).tolist()
         people = [_with_keypoints(person, average) for person in request["settings"]["people"]]
         settings = settings_of([True, json.dumps({**request["settings"], "people": people})], [])
-        heads = heads_of(settings, (width, height), self._around.analyser())
+        heads = place_heads(settings, (width, height), self._look)
         drawn = [draw_keypoints(head.keypoints, width, height) for head in heads if head]
         together = np.maximum.reduce([black_map(width, height), *drawn])
         return {"heads": [_placed(head) for head in heads], "map": _data_url(_png(together))}
+
+    def _look(self, photo: Source, which: str | int, points: Any, field: str) -> Sight:
+        """Remembered: each nudge of a head asks for the others' photos again. An upload never changes under its name."""
+        analyser = self._around.analyser()
+        key = f"{id(analyser)} {photo!r} {which} {points}"
+        if key not in self._seen:
+            self._seen[key] = face_of_photo(photo, which, points, field, analyser).sight
+        while len(self._seen) > REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+        return self._seen[key]
 
     def _save(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """name; photos, photo_keypoints and face as a person's; thumbnail: whether to store one."""
@@ -177,7 +190,8 @@ def _described(picture: Picture, face: Face) -> dict[str, Any]:
 
 
 def _with_keypoints(person: Mapping[str, Any], average: Sequence[Sequence[float]]) -> dict[str, Any]:
-    return {**person, "keypoints": person.get("keypoints") or average}
+    missing = person.get("pose") == "keypoints" and not person.get("keypoints")
+    return {**person, "keypoints": average} if missing else dict(person)
 
 
 def _placed(head: Head | None) -> dict[str, Any] | None:

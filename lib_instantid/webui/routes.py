@@ -160,7 +160,7 @@ def _photo_faces(services: Services, values: Body) -> list[PhotoFace]:
     person = Person(**values)
     meant = one_by_one(person.photos, person.face, person.photo_keypoints, "photos")
     return [
-        face_of_photo(_source(services, photo, field), services.analyser(), which, points, field)
+        face_of_photo(_source(services, photo, field), which, points, field, services.analyser())
         for photo, which, points, field in meant
     ]
 

@@ -124,3 +124,24 @@ def test_however_many_ask_at_once_the_analyser_is_opened_once(weights_folder: Pa
         found = list(pool.map(lambda _: engine.analyser, range(4)))
     assert len(opened) == 1
     assert len({id(one) for one in found}) == 1
+
+
+def test_two_who_ask_at_once_are_served_one_after_the_other() -> None:
+    """A session of onnxruntime may be asked by several threads, but each run takes hundreds of MB."""
+    inside: list[int] = []
+    most: list[int] = []
+
+    class Slow:
+        provider = "cpu"
+
+        def faces(self, _):  # type: ignore[no-untyped-def]
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.05)
+            inside.pop()
+            return ()
+
+    analyser = RememberingAnalyser(Slow(), FaceOptions())  # type: ignore[arg-type]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(analyser.faces, [squares(40 + i, 40, []) for i in range(4)]))
+    assert most == [1, 1, 1, 1]

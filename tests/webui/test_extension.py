@@ -15,9 +15,12 @@ from PIL import Image
 from torch import nn
 
 from lib_instantid.errors import MissingModelFile
+from lib_instantid.face import photos as photos_module
+from lib_instantid.guidance import people as people_module
 from lib_instantid.guidance.attachment import Attachment, attach
 from lib_instantid.guidance.guidance import Guidance
 from lib_instantid.guidance.schedule import Step
+from lib_instantid.nets.identitynet import IdentityNet
 from lib_instantid.webui import engine as engine_module
 from lib_instantid.webui.engine import Engine, Keep, RememberingAnalyser
 from lib_instantid.webui.generation import InstantID
@@ -81,6 +84,7 @@ def photo(*places: tuple[int, int, int]) -> str:
 
 
 ONE = {"people": [{"photos": [photo((90, 60, 70))]}]}
+CPU, META = torch.device("cpu"), torch.device("meta")
 X = torch.zeros(1, 4, HEIGHT // 8, WIDTH // 8)
 
 
@@ -122,10 +126,10 @@ def test_enabled_it_acts_and_disabled_it_does_nothing(extension: Extension, call
 
 
 def test_disabled_it_looks_for_no_file(host: Host, call: Call) -> None:
-    def folders() -> list[Path]:
-        raise AssertionError("asked")
-
-    run(Extension(host, Engine(folders, lambda: Keep.CPU), Path, list), call, [False])  # type: ignore[arg-type]
+    asked: list[int] = []
+    engine = Engine(lambda: asked.append(1) or [], lambda: Keep.CPU)  # type: ignore[func-returns-value]
+    run(Extension(host, engine, Path, list), call, [False])  # type: ignore[arg-type]
+    assert asked == []
 
 
 @pytest.mark.parametrize(
@@ -231,6 +235,45 @@ def test_a_photo_is_analysed_once(extension: Extension, call: Call) -> None:
     run(extension, call, [ONE])
     run(extension, call, [ONE])
     assert len(seen) == 1
+
+
+def test_a_photo_is_decoded_and_judged_once_whatever_the_passes(extension: Extension, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    for module, name in ((photos_module, "read_picture"), (people_module, "report")):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given, real=real, name=name: seen.append(name) or real(*given))
+    p = P()
+    p.enable_hr = True
+    pose = {"pose": "pose picture", "pose_picture": photo((60, 50, 80))}
+    extension.process(p, [{"people": [{**ONE["people"][0], **pose}]}])
+    extension.before_sampling(p, X)
+    p.is_hr_pass = True
+    extension.before_sampling(p, torch.zeros(1, 4, HEIGHT // 4, WIDTH // 4))
+    extension.end(p)
+    assert sorted(seen) == ["read_picture", "read_picture", "report"]
+
+
+@pytest.mark.parametrize(("keep", "device"), [(Keep.GPU, META), (Keep.CPU, CPU), (Keep.NOTHING, CPU)])
+def test_after_a_pass_identitynet_stays_on_the_gpu_only_if_the_person_wants_it(
+    host: Host, folder: Path, keep: Keep, device: torch.device
+) -> None:
+    """ "meta" is the device that stands for a GPU; what comes back from it must not be asked for its values."""
+    moves: list[torch.device] = []
+
+    class Net(IdentityNet):
+        def to(self, *where: Any) -> Any:
+            moves.append(torch.device(where[0]))
+            return self
+
+    extension = Extension(host, Engine(lambda: [folder], lambda: keep), lambda: folder, lambda: [])  # type: ignore[arg-type]
+    extension.engine.identitynet.__class__ = Net
+    host.device_and_dtype = lambda: (META, torch.float32)  # type: ignore[method-assign]
+    p = P()
+    extension.process(p, [ONE])
+    extension.before_sampling(p, X)
+    assert moves == [META]
+    extension.stop()
+    assert moves[-1] == device
 
 
 @pytest.mark.parametrize("keep", Keep)

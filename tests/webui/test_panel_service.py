@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lib_instantid.face import photos as photos_module
 from lib_instantid.face.analyser import Analyser, open_analyser
+from lib_instantid.face.geometry import crop_and_resize
 from lib_instantid.face.heads import average_head
 from lib_instantid.face.identity_files import load_identity
 from lib_instantid.face.keypoints import draw_keypoints
@@ -21,6 +23,7 @@ from tests.face.scenes import RED, squares
 
 ONE = squares(300, 300, [(90, 80, 120)], RED)
 TWO = squares(400, 300, [(30, 90, 120), (240, 60, 130)], RED)
+RIGHT = [[0.9, 0.2], [0.96, 0.2], [0.93, 0.24], [0.91, 0.28], [0.95, 0.28]]
 FIVE = [[0.4, 0.4], [0.6, 0.4], [0.5, 0.5], [0.42, 0.6], [0.58, 0.6]]
 
 
@@ -85,19 +88,35 @@ def test_points_by_hand_make_one_face(page: Page) -> None:
     assert np.array(face["keypoints"]) == pytest.approx(np.array(FIVE), abs=1e-6)
 
 
-def test_heads_are_placed_as_the_generation_places_them(page: Page) -> None:
+def test_heads_are_placed_as_the_generation_places_them(page: Page, analyser: Analyser) -> None:
     people = [
         {"photos": [page.upload(ONE)]},
-        {"identity": "x", "pose": "keypoints", "keypoints": FIVE},
+        {"identity": "x", "pose": "keypoints", "keypoints": RIGHT},
         {"identity": "x", "pose": "none"},
     ]
     answer = page.ask("place", settings={"people": people}, width=320, height=200)
     first, second, third = answer["heads"]
-    assert np.array(second["keypoints"]) == pytest.approx(np.array(FIVE) * (320, 200), abs=1e-3)
+    assert np.array(second["keypoints"]) == pytest.approx(np.array(RIGHT) * (320, 200), abs=1e-3)
     assert third is None
     each = [draw_keypoints(np.array(head["keypoints"]), 320, 200) for head in (first, second)]
     assert np.array_equal(decoded(answer["map"]), np.maximum(*each))
     assert max(first["depths"]) == first["depths"][2]
+    (face,) = analyser.faces(ONE)
+    placement = crop_and_resize((300, 300), (320, 200), keep=face.box)
+    assert np.array(first["keypoints"]) == pytest.approx(placement.points(face.keypoints), abs=1e-3)
+
+
+def test_a_nudge_decodes_no_photo_again(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[object] = []
+    real = photos_module.read_picture
+    monkeypatch.setattr(photos_module, "read_picture", lambda *given: decoded.append(given) or real(*given))
+    first = {"photos": [page.upload(ONE)]}
+    for x in (0.8, 0.82, 0.84):
+        moved = {"identity": "x", "pose": "keypoints", "keypoints": [[x + dx / 9, y / 4] for dx, y in FIVE]}
+        assert "heads" in page.ask("place", settings={"people": [first, moved]}, width=320, height=200)
+    assert len(decoded) == 1
+    page.ask("place", settings={"people": [{**first, "face": 1}]}, width=320, height=200)
+    assert len(decoded) == 2
 
 
 def test_by_hand_begins_with_the_average_head(page: Page) -> None:
