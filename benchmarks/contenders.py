@@ -100,7 +100,7 @@ def guide(networks: Networks, case: Case, people: int, settings: dict[str, Any])
     """Guidance for people beside each other, as from saved identities."""
     given = [Person(identity="saved", pose="none", adapter_strength=STRENGTH, identitynet_strength=STRENGTH)] * people
     own = Settings(enabled=True, people=given, **{"face_region": "everywhere", **settings})
-    return make_guidance(own, people_in(case, people), (case.width, case.height), networks.faces, networks.identitynet)
+    return make_guidance(own, people_in(case, people), (case.width, case.height), networks.faces, lambda: networks.identitynet)
 
 
 def people_in(case: Case, people: int) -> list[PlacedPerson]:

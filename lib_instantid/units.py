@@ -9,6 +9,9 @@ KEYPOINTS = 5
 LATENT_FACTOR = 8
 """Pixels per latent cell along each axis; the keypoint map is in pixels, IdentityNet's input in latent cells."""
 
+LATENT_CHANNELS = 4
+"""Of SDXL's latents. A UNet for inpainting takes a mask and the picture's latents besides."""
+
 HEAD_SIZE = 64
 """Width of one attention head in SDXL's UNet, IdentityNet and the resampler; a narrower layer has one head."""
 

@@ -116,7 +116,7 @@ def guide(adapter: Adapter, identitynet: IdentityNet) -> Guide:
         placed = placed or [place()]
         people = [Person(photos=["a.png"], **(person or {})) for _ in placed]
         own = Settings(enabled=True, people=people, **{"face_region": "everywhere", **settings})
-        return make_guidance(own, placed, (WIDTH, HEIGHT), adapter, identitynet)
+        return make_guidance(own, placed, (WIDTH, HEIGHT), adapter, lambda: identitynet)
 
     return make
 

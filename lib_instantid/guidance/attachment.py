@@ -17,6 +17,7 @@ from lib_instantid.guidance.schedule import Step
 from lib_instantid.guidance.unets import UNetFamily, family_of
 from lib_instantid.nets.identitynet import IdentityNet
 from lib_instantid.nets.sites import Site, cross_attention_sites
+from lib_instantid.units import LATENT_CHANNELS
 
 
 class Attachment:
@@ -46,7 +47,9 @@ def attach(unet: nn.Module, guidance: Guidance, *, rows_of: RowsOf, step: Callab
     with ExitStack() as undo:
         undo.callback(sampling.end)
         run_uncompiled(unet, undo)
-        undo.callback(unet.register_forward_pre_hook(_before_call(sampling, family), with_kwargs=True).remove)
+        undo.callback(
+            unet.register_forward_pre_hook(_before_call(sampling, family, family.vector_size(unet)), with_kwargs=True).remove
+        )
         undo.callback(unet.register_forward_hook(_after_call(sampling)).remove)
         family.hook_residuals(unet, lambda: sampling.residuals, undo)
         hook_attention(sites, sampling, undo)
@@ -64,23 +67,25 @@ def fitting_sites(unet: nn.Module, guidance: Guidance) -> tuple[Site, ...]:
     family, sites = family_of(unet), cross_attention_sites(unet)
     for person in guidance.people:
         person.face.check_fit(sites, unet)
-    _check_identitynet(guidance.identitynet, unet, family)
+    _check_latents(unet, family)
+    if guidance.identitynet is not None:
+        _check_identitynet(guidance.identitynet, unet, family)
     return sites
 
 
-def _check_identitynet(net: IdentityNet, unet: nn.Module, family: type[UNetFamily]) -> None:
-    """Raise UnsupportedModel unless IdentityNet can read this UNet's latents and vector, and its residuals fit the skip
-    connections.
-    """
-    shape = net.shape
+def _check_latents(unet: nn.Module, family: type[UNetFamily]) -> None:
     inward, outward = family.latent_channels(unet)
-    inpainting = 2 * shape.latent_channels + 1  # the latents, a mask, and the picture's latents
-    if inward not in (shape.latent_channels, inpainting) or outward != shape.latent_channels:
+    inpainting = 2 * LATENT_CHANNELS + 1  # the latents, a mask, and the picture's latents
+    if inward not in (LATENT_CHANNELS, inpainting) or outward != LATENT_CHANNELS:
         raise UnsupportedModel(
             f"This checkpoint's UNet only looks like SDXL's: it takes {inward} latent channels and gives {outward}, where SDXL "
-            f"takes {shape.latent_channels} ({inpainting} for inpainting) and gives {shape.latent_channels}. Choose an SDXL "
-            "checkpoint."
+            f"takes {LATENT_CHANNELS} ({inpainting} for inpainting) and gives {LATENT_CHANNELS}. Choose an SDXL checkpoint."
         )
+
+
+def _check_identitynet(net: IdentityNet, unet: nn.Module, family: type[UNetFamily]) -> None:
+    """Raise UnsupportedModel unless IdentityNet can read this UNet's vector, and its residuals fit the skip connections."""
+    shape = net.shape
     width, vector = family.stem_width(unet), family.vector_size(unet)
     if shape.channels[0] != width:
         raise UnsupportedModel(
@@ -103,9 +108,9 @@ def check_sdxl(unet: nn.Module) -> None:
         )
 
 
-def _before_call(sampling: SamplingPass, family: type[UNetFamily]) -> Callable[..., Any]:
+def _before_call(sampling: SamplingPass, family: type[UNetFamily], vector_size: int) -> Callable[..., Any]:
     def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        sampling.begin(family.read_call(args, kwargs, sampling.identitynet))
+        sampling.begin(family.read_call(args, kwargs, vector_size))
         if sampling.residuals is None:
             return None
         return args, family.with_residuals(kwargs, sampling.residuals)

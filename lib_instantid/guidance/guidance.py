@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,10 +52,11 @@ class PersonGuidance:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Guidance:
-    """Everything that one sampling pass needs. IdentityNet stays the caller's: on which device, and for how long."""
+    """Everything that one sampling pass needs. identitynet: None where it acts for nobody; else it stays the caller's, on which
+    device and for how long."""
 
     people: tuple[PersonGuidance, ...]
-    identitynet: IdentityNet
+    identitynet: IdentityNet | None
     adapter_window: Window
     identitynet_window: Window
     control_mode: ControlMode
@@ -69,10 +70,11 @@ def make_guidance(
     placed: Sequence[PlacedPerson],
     size: tuple[int, int],
     adapter: FaceTokenMaker,
-    identitynet: IdentityNet,
+    identitynet: Callable[[], IdentityNet],
 ) -> Guidance:
     """Guidance for a picture of `size` (width, height) in pixels; `placed` in the order of `settings.people`.
 
+    identitynet: asked only where it acts for anyone.
     Raises SettingsError for a size that is no multiple of 8, or regions that the people cannot have.
     """
     width, height = size
@@ -90,7 +92,7 @@ def make_guidance(
     ]
     return Guidance(
         people=tuple(people),
-        identitynet=identitynet,
+        identitynet=identitynet() if settings.uses_identitynet else None,
         adapter_window=Window(start=settings.adapter_start, end=settings.adapter_end),
         identitynet_window=Window(start=settings.identitynet_start, end=settings.identitynet_end),
         control_mode=settings.control_mode,

@@ -15,7 +15,7 @@ from lib_instantid.guidance.reuse import Reuse
 from lib_instantid.guidance.schedule import Step, acts_on_unconditional, residual_weights
 from lib_instantid.guidance.unets import Call
 from lib_instantid.nets.attention import KeyValue, attend
-from lib_instantid.nets.identitynet import Residuals
+from lib_instantid.nets.identitynet import IdentityNet, Residuals
 from lib_instantid.nets.sites import Site
 
 Rows = tuple[bool, ...]
@@ -33,7 +33,6 @@ class SamplingPass:
 
     def __init__(self, guidance: Guidance, sites: tuple[Site, ...], rows_of: RowsOf, step: Callable[[], Step]) -> None:
         self._guidance = guidance
-        self.identitynet = guidance.identitynet
         self.cfg_rescale = guidance.cfg_rescale
         self._sites = sites
         self._rows_of = rows_of
@@ -113,7 +112,7 @@ class SamplingPass:
 
     def _residuals_of_group(self, group: Group, call: Call, rows: Rows) -> Residuals:
         """One run of IdentityNet for these people."""
-        net = self._guidance.identitynet
+        net = self._identitynet
         if group not in self._hints:
             maps = (self._guidance.people[i].keypoint_map for i in group)
             self._hints[group] = net.prepare_hint(reduce(torch.maximum, maps))
@@ -128,11 +127,17 @@ class SamplingPass:
         ]
         return Residuals(down=tuple(weighted[:-1]), middle=weighted[-1])
 
+    @property
+    def _identitynet(self) -> IdentityNet:
+        net = self._guidance.identitynet
+        assert net is not None  # it acts for somebody
+        return net
+
     def _net_context(self, group: Group, rows: Rows) -> tuple[KeyValue, ...]:
         """IdentityNet's keys and values for these people. Of several, each cell attends to those whose region holds it."""
         people = [self._guidance.people[i] for i in group]
         tokens = torch.cat([person.face.tokens[list(map(int, rows))] for person in people], dim=1)
-        context = self._guidance.identitynet.prepare_context(tokens)
+        context = self._identitynet.prepare_context(tokens)
         if len(people) == 1:
             return context
         return tuple(one._replace(allowed=lambda cells: self._allowed(group, cells)) for one in context)

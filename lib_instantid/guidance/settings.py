@@ -158,6 +158,11 @@ class Settings:
                     'or choose "face" or "everywhere".'
                 )
 
+    @property
+    def uses_identitynet(self) -> bool:
+        """Whether it acts for anyone; where it does not, it need not be loaded."""
+        return any(person.identitynet_strength for person in self.people)
+
 
 def settings_from_dict(values: Mapping[str, object]) -> Settings:
     """Settings from plain values, as an API or a file gives them. Unknown names are errors; those `GONE` warn.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lib_instantid.errors import UnsupportedModel
 from lib_instantid.nets.blocks import sinusoidal
-from lib_instantid.nets.identitynet import IdentityNet, Residuals
+from lib_instantid.nets.identitynet import Residuals
 
 TIME_IDS = 6
 """SDXL's size conditioning: original height and width, crop top and left, target height and width."""
@@ -51,7 +51,9 @@ class UNetFamily(Protocol):
         ...
 
     @staticmethod
-    def read_call(args: tuple[Any, ...], kwargs: Mapping[str, Any], net: IdentityNet) -> Call: ...
+    def read_call(args: tuple[Any, ...], kwargs: Mapping[str, Any], vector_size: int) -> Call:
+        """vector_size: of the UNet that is called. Raises UnsupportedModel where the call has no such vector."""
+        ...
 
     @staticmethod
     def with_residuals(kwargs: Mapping[str, Any], residuals: Residuals) -> dict[str, Any]:
@@ -106,13 +108,13 @@ class DiffusersUNet:
         return _size_in(getattr(unet, "add_embedding", None))
 
     @staticmethod
-    def read_call(args: tuple[Any, ...], kwargs: Mapping[str, Any], net: IdentityNet) -> Call:
+    def read_call(args: tuple[Any, ...], kwargs: Mapping[str, Any], vector_size: int) -> Call:
         x = _argument(args, kwargs, 0, "sample")
         added = kwargs.get("added_cond_kwargs") or {}
         if not {"text_embeds", "time_ids"} <= set(added):
             raise UnsupportedModel("The UNet was called without SDXL's text_embeds and time_ids; use an SDXL pipeline.")
         text, ids = added["text_embeds"], added["time_ids"]
-        sizes = sinusoidal(ids.flatten(), (net.shape.vector_size - text.shape[1]) // TIME_IDS)
+        sizes = sinusoidal(ids.flatten(), (vector_size - text.shape[1]) // TIME_IDS)
         vector = torch.cat([text, sizes.reshape(len(ids), -1).to(text)], dim=-1)
         return Call(x=x, timestep=_per_row(_argument(args, kwargs, 1, "timestep"), x), vector=vector)
 
@@ -148,13 +150,13 @@ class LdmUNet:
         return _size_in(getattr(unet, "label_emb", None))
 
     @staticmethod
-    def read_call(args: tuple[Any, ...], kwargs: Mapping[str, Any], net: IdentityNet) -> Call:
+    def read_call(args: tuple[Any, ...], kwargs: Mapping[str, Any], vector_size: int) -> Call:
         x, vector = _argument(args, kwargs, 0, "x"), _argument(args, kwargs, 3, "y")
-        if vector is None or vector.shape[-1] != net.shape.vector_size:
+        if vector is None or vector.shape[-1] != vector_size:
             found = "none" if vector is None else f"one of {vector.shape[-1]} numbers"
             raise UnsupportedModel(
-                f"The UNet was called with {found} as its vector y; IdentityNet expects SDXL's of "
-                f"{net.shape.vector_size} numbers. Choose an SDXL checkpoint."
+                f"The UNet was called with {found} as its vector y; expected SDXL's of {vector_size} numbers. "
+                "Choose an SDXL checkpoint."
             )
         return Call(x=x, timestep=_per_row(_argument(args, kwargs, 1, "timesteps"), x), vector=vector)
 

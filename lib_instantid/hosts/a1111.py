@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from modules import devices, paths, sd_models, sd_unet, shared
 from modules.sd_samplers_timesteps import CFGDenoiserTimesteps
 from torch import Tensor, nn
@@ -21,6 +20,8 @@ from lib_instantid.guidance.sampling import Rows
 from lib_instantid.guidance.schedule import Step
 from lib_instantid.guidance.unets import Call
 from lib_instantid.hosts.webui_host import Comment, loudly, raise_once, step_of
+from lib_instantid.nets.identitynet import IdentityNet
+from lib_instantid.nets.packing import place
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,8 +52,11 @@ class A1111Host:
         own = [models / name for name in ("instantid", "ControlNet", "ipadapter", "insightface")]
         return [*own, extension / "models", extension / "annotator" / "downloads" / "insightface"]
 
-    def device_and_dtype(self) -> tuple[torch.device, torch.dtype]:
-        return devices.device, devices.dtype_unet
+    def place(self, net: IdentityNet) -> None:
+        place(net, devices.device, devices.dtype_unet)
+
+    def rest(self, net: IdentityNet) -> None:
+        net.to("cpu")
 
     def loaded_unet(self) -> nn.Module | None:
         model = sd_models.model_data.sd_model
@@ -81,6 +85,10 @@ class A1111Host:
     def detach(self) -> None:
         self._undo.close()
         self._attached = self._guidance = self._noisy = self._predicted = None
+
+    def model_changed(self) -> None:
+        self._undo.close()
+        self._attached = None
 
     def free(self) -> None:
         devices.torch_gc()

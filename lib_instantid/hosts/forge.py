@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import torch
 from backend import memory_management
 from backend.patcher.base import ModelPatcher
 from backend.patcher.controlnet import ControlBase
@@ -24,6 +23,8 @@ from lib_instantid.guidance.sampling import Rows, SamplingPass
 from lib_instantid.guidance.schedule import Step
 from lib_instantid.guidance.unets import Call
 from lib_instantid.hosts.webui_host import Comment, loudly, raise_once, step_of
+from lib_instantid.nets.identitynet import IdentityNet
+from lib_instantid.nets.packing import place
 
 CONDITIONAL = 0
 """Forge's mark of a conditional chunk in `cond_or_uncond`."""
@@ -33,7 +34,10 @@ FLOW = "const"
 
 
 class IdentityNetUnit(ControlBase):  # type: ignore[misc]
-    """A link in Forge's chain of ControlNets. The others keep their text context: theirs is passed on untouched."""
+    """A link in Forge's chain of ControlNets. The others keep their text context: theirs is passed on untouched.
+
+    patcher: Forge's handle of IdentityNet, None where that acts for nobody.
+    """
 
     def __init__(self, sampling: SamplingPass, patcher: Any) -> None:
         super().__init__()
@@ -45,7 +49,7 @@ class IdentityNetUnit(ControlBase):  # type: ignore[misc]
         super().pre_run(model, percent_to_timestep_function)
 
     def get_models(self) -> list[Any]:
-        return [*super().get_models(), self.patcher]
+        return [*super().get_models(), *([self.patcher] if self.patcher else [])]
 
     def get_control(self, x_noisy: Tensor, t: Tensor, cond: dict[str, Any], batched_number: int) -> Any:
         """Residuals of this UNet call, merged with those of the units before it."""
@@ -97,8 +101,16 @@ class ForgeHost:
         own = [models / name for name in ("instantid", "ControlNet", "ipadapter", "insightface")]
         return list(dict.fromkeys([*own, Path(forge_shared.controlnet_dir)]))
 
-    def device_and_dtype(self) -> tuple[torch.device, torch.dtype]:
-        return memory_management.get_torch_device(), self._patcher().model.computation_dtype
+    def place(self, net: IdentityNet) -> None:
+        """Forge moves it to the GPU when it has made room, as it moves every unit's models, and back when others need room."""
+        device, dtype = memory_management.get_torch_device(), self._patcher().model.computation_dtype
+        if device.type == "cpu":
+            place(net, device, dtype)
+        else:
+            net.to(dtype=dtype)
+
+    def rest(self, net: IdentityNet) -> None:
+        """Forge's own business."""
 
     def loaded_unet(self) -> nn.Module | None:
         objects = getattr(sd_models.model_data.sd_model, "forge_objects", None)  # Forge starts with a model that has none
@@ -114,7 +126,8 @@ class ForgeHost:
                 "checkpoint."
             )
         sampling = SamplingPass(guidance, sites, lambda call: unit.rows(len(call.x)), lambda: self._step)
-        unit = IdentityNetUnit(sampling, self._identitynet_patcher(guidance.identitynet))
+        net = guidance.identitynet
+        unit = IdentityNetUnit(sampling, None if net is None else self._identitynet_patcher(net))
         with ExitStack() as undo:
             undo.callback(sampling.end)
             run_uncompiled(unet, undo)
@@ -146,6 +159,10 @@ class ForgeHost:
     def detach(self) -> None:
         self._undo.close()
         self._attached = self._guidance = None
+
+    def model_changed(self) -> None:
+        self._undo.close()
+        self._attached = None
 
     def free(self) -> None:
         self._net_patcher = None

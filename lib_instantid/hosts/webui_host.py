@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-import torch
 from torch import nn
 
 from lib_instantid.guidance.guidance import Guidance
 from lib_instantid.guidance.schedule import Step
+from lib_instantid.nets.identitynet import IdentityNet
 
 Comment = Callable[[str], None]
 """Shows a sentence with the result."""
@@ -23,8 +23,13 @@ class WebuiHost(Protocol):
         """Folders in which the WebUI's users keep models."""
         ...
 
-    def device_and_dtype(self) -> tuple[torch.device, torch.dtype]:
-        """Where the UNet computes, and in what."""
+    def place(self, net: IdentityNet) -> None:
+        """Make IdentityNet ready for the next `attach`: in the UNet's number format, and where the UNet computes, or for the
+        WebUI to bring there."""
+        ...
+
+    def rest(self, net: IdentityNet) -> None:
+        """Free the GPU of IdentityNet, where the WebUI does not do that itself."""
         ...
 
     def loaded_unet(self) -> nn.Module | None:
@@ -44,6 +49,10 @@ class WebuiHost(Protocol):
 
     def detach(self) -> None:
         """Remove everything; more than once is once."""
+        ...
+
+    def model_changed(self) -> None:
+        """Another model is loaded: take everything off the old one. Sampling that is under way attaches to the new one."""
         ...
 
     def free(self) -> None:

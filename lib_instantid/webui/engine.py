@@ -18,12 +18,10 @@ from lib_instantid.errors import MissingModelFile
 from lib_instantid.face.analyser import Analyser, open_analyser
 from lib_instantid.face.faces import Face, Picture
 from lib_instantid.face.keypoints import check_keypoints
-from lib_instantid.guidance.guidance import Guidance
 from lib_instantid.hosts.model_files import FoundModel, ReleasedFile, Role, find_models, missing
 from lib_instantid.nets.adapter import Adapter, FaceTokenMaker, FaceTokens, load_adapter
 from lib_instantid.nets.identitynet import IdentityNet, load_identitynet
 from lib_instantid.nets.kinds import says_instantid
-from lib_instantid.nets.packing import place
 from lib_instantid.nets.storage import Storage, store
 
 
@@ -86,7 +84,6 @@ class Engine:
         self._stored = Storage()
         self._analyser: RememberingAnalyser | None = None
         self._opening = threading.Lock()
-        self._placed: IdentityNet | None = None
 
     @property
     def adapter(self) -> FaceTokenMaker:
@@ -119,15 +116,10 @@ class Engine:
         found = self._look()
         return found if isinstance(found, Missing) else None
 
-    def place(self, guidance: Guidance, device: torch.device, dtype: torch.dtype) -> None:
-        """Bring a guidance's IdentityNet to where sampling will need it."""
-        self._placed = place(guidance.identitynet, device, dtype)
-
-    def rest(self) -> None:
-        """A pass is over: free the GPU, unless the person wants the networks to stay there."""
-        if self._placed is not None and self._keep() is not Keep.GPU:
-            self._placed.to("cpu")
-        self._placed = None
+    @property
+    def rests(self) -> bool:
+        """Whether the GPU is to be freed when a pass is over."""
+        return self._keep() is not Keep.GPU
 
     def release(self) -> bool:
         """A generation is over: forget what is loaded, if the person wants that. Returns whether it did."""

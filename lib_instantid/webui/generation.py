@@ -56,7 +56,7 @@ class Generation:
         """For a pass of this size (width, height); made once."""
         if size not in self._guidance:
             placed = [person.placed for person in self.people(size, engine)]
-            self._guidance[size] = make_guidance(self.settings, placed, size, engine.adapter, engine.identitynet)
+            self._guidance[size] = make_guidance(self.settings, placed, size, engine.adapter, lambda: engine.identitynet)
         return self._guidance[size]
 
     def keypoint_maps(self) -> list[Image.Image]:

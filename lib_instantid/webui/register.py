@@ -53,6 +53,7 @@ def register() -> tuple[Extension, PanelService, Pasting]:
     for event, callback in host.callbacks().items():
         _listen(event, callback)
     _listen("script_unloaded", extension.stop)
+    _listen("model_loaded", lambda _: extension.model_changed(generating=bool(shared.state.job)))
     _listen("app_started", lambda _, app: add_routes(app, services))
     _listen("after_component", _also_unloading(extension))
     _listen("ui_settings", add_options)

@@ -9,6 +9,7 @@ from typing import Any
 from lib_instantid.errors import InstantIDError, SettingsError
 from lib_instantid.guidance.settings import Settings
 from lib_instantid.hosts.webui_host import WebuiHost
+from lib_instantid.nets.identitynet import IdentityNet
 from lib_instantid.units import LATENT_FACTOR
 from lib_instantid.webui import candidates, infotext
 from lib_instantid.webui.arguments import settings_of
@@ -45,6 +46,7 @@ class Extension:
         self._allowed = allowed
         self._maps_wanted = maps_wanted
         self._generations: PerP[Generation] = PerP()
+        self._placed: IdentityNet | None = None
         self.plot = Plot()
 
     def settings(self, arguments: Sequence[Any]) -> Settings:
@@ -78,7 +80,17 @@ class Extension:
     def stop(self) -> None:
         """Sampling is over, or never came to its end: nothing stays attached."""
         self.host.detach()
-        self.engine.rest()
+        if self._placed is not None and self.engine.rests:
+            self.host.rest(self._placed)
+        self._placed = None
+
+    def model_changed(self, generating: bool) -> None:
+        """Another checkpoint, or another VAE, is loaded. generating: whether that was in the course of a generation, as for a
+        refiner; otherwise nothing of ours is wanted any more."""
+        if generating:
+            self.host.model_changed()
+        else:
+            self.stop()
 
     def picture(self, p: Any, image: Any) -> None:
         """A picture is finished, and its infotext will be written next. image: a Pillow picture."""
@@ -163,7 +175,9 @@ class Extension:
         if not generation.acts_in(second_pass):
             return
         guidance = generation.guidance(size, self.engine)
-        self.engine.place(guidance, *self.host.device_and_dtype())
+        if guidance.identitynet is not None:
+            self._placed = guidance.identitynet
+            self.host.place(guidance.identitynet)
         self.host.attach(guidance, lambda text: note(p, text))
 
     @staticmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -235,6 +236,71 @@ def test_on_forge_another_units_residuals_are_added_once_to_those_that_steps_sha
         answers = [world.webui.step(rows, [0], [1])[0] for _ in range(4)]
         world.host.detach()
         assert all(torch.equal(answer, answers[0]) for answer in answers)
+
+
+META = torch.device("meta")
+"""The device that stands for a GPU: every machine has it."""
+
+
+def on_cpu(net: nn.Module) -> bool:
+    return {p.device.type for p in net.parameters()} == {"cpu"}
+
+
+def test_on_forge_identitynet_is_forges_to_move(ldm: SdxlShapedUNet, guide: Guide, rows: Rows, tmp_path: Path) -> None:
+    """Forge makes room before it moves a unit's models to the GPU; what it does not know of, it cannot make room for."""
+    for world in world_of("forge", ldm, tmp_path):
+        assert isinstance(world.webui, Forge)
+        guidance = guide()
+        net = copy.deepcopy(guidance.identitynet)
+        assert net is not None
+        world.webui.device = META
+        world.host.place(net)
+        assert on_cpu(net)
+        world.host.rest(net)
+        world.webui.device = torch.device("cpu")
+        world.attach(guidance)
+        world.webui.step(rows, [0], [1])
+        world.host.detach()
+        assert world.webui.loaded == [guidance.identitynet]
+
+
+def test_on_a1111_identitynet_goes_where_the_unet_computes(ldm: SdxlShapedUNet, guide: Guide, tmp_path: Path) -> None:
+    for world in world_of("a1111", ldm, tmp_path):
+        assert isinstance(world.webui, A1111)
+        world.webui.devices.device, world.webui.devices.dtype_unet = META, torch.float16
+        net = copy.deepcopy(guide().identitynet)
+        assert net is not None
+        world.host.place(net)
+        assert {(p.device.type, p.dtype) for p in net.parameters()} == {("meta", torch.float16)}
+
+
+def test_where_identitynet_has_no_strength_the_adapter_acts_without_it(
+    world: World, ldm: SdxlShapedUNet, guide: Guide, rows: Rows
+) -> None:
+    guidance = guide(person={"identitynet_strength": 0.0})
+    assert guidance.identitynet is None
+    world.webui.denoiser.step = 0
+    plain = world.webui.step(rows, [0], [1])[0]
+    world.attach(guidance)
+    found = world.webui.step(rows, [0], [1])[0]
+    world.host.detach()
+    assert relative_error(found, expected(ldm, guidance, rows, [0])[0]) < 1e-5
+    assert relative_error(found, plain) > 1e-3
+    if isinstance(world.webui, Forge):
+        assert world.webui.loaded == []
+
+
+def test_a_model_that_is_loaded_in_the_course_of_sampling_takes_over_and_the_old_one_keeps_nothing(
+    world: World, ldm: SdxlShapedUNet, guide: Guide, rows: Rows, diffusers_unet: UNet2DConditionModel
+) -> None:
+    guidance, original = guide(), world.unet
+    world.attach(guidance)
+    world.webui.step(rows, [0], [1])
+    world.swap(ldm_like(ldm_unet_like(diffusers_unet), type(original)))
+    world.host.model_changed()
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in original.modules())
+    assert relative_error(world.webui.step(rows, [0], [1])[0], expected(ldm, guidance, rows, [0])[0]) < 1e-5
+    world.host.detach()
 
 
 @pytest.mark.parametrize("steps", [Steps, TimestepSteps])

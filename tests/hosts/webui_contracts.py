@@ -72,13 +72,14 @@ class A1111:
 
     def __post_init__(self) -> None:
         self.sd_unet = SimpleNamespace(current_unet=None)
+        self.devices = SimpleNamespace(device=torch.device("cpu"), dtype_unet=torch.float32)
         self.shared = SimpleNamespace(sd_model=SimpleNamespace(model=SimpleNamespace(diffusion_model=self.unet)))
         self.sd_models = SimpleNamespace(model_data=self.shared)  # both have the one sd_model
 
     def modules(self) -> dict[str, dict[str, Any]]:
         return {
             "modules": {
-                "devices": SimpleNamespace(device=torch.device("cpu"), dtype_unet=torch.float32),
+                "devices": self.devices,
                 "paths": SimpleNamespace(models_path=str(self.folder), extensions_dir=str(self.folder / "extensions")),
                 "sd_models": self.sd_models,
                 "sd_unet": self.sd_unet,
@@ -189,12 +190,17 @@ class UnetPatcher:
 
 @dataclass
 class Forge:
-    """Rows come unconditional first; `cond_or_uncond` names the role of each chunk, 0 conditional."""
+    """Rows come unconditional first; `cond_or_uncond` names the role of each chunk, 0 conditional.
+
+    device: where it computes. loaded: the units' models that it brought there for the sampling under way.
+    """
 
     unet: nn.Module
     folder: Path
     callbacks: dict[str, Callable[[Any], None]] = field(default_factory=dict)
     denoiser: Steps = field(default_factory=Steps)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    loaded: list[nn.Module] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         predictor = SimpleNamespace(
@@ -208,7 +214,7 @@ class Forge:
         return self.shared.sd_model.forge_objects.unet
 
     def modules(self) -> dict[str, dict[str, Any]]:
-        memory = SimpleNamespace(get_torch_device=lambda: torch.device("cpu"), unet_offload_device=lambda: torch.device("cpu"))
+        memory = SimpleNamespace(get_torch_device=lambda: self.device, unet_offload_device=lambda: torch.device("cpu"))
         patcher = lambda net, load_device, offload_device: SimpleNamespace(model=net)  # noqa: ARG005, E731
         return {
             "backend": {"memory_management": memory},
@@ -225,9 +231,9 @@ class Forge:
             "modules_forge": {"shared": SimpleNamespace(controlnet_dir=str(self.folder / "ControlNet"))},
         }
 
-    @staticmethod
-    def prepare(patcher: UnetPatcher, _: Tensor) -> None:
+    def prepare(self, patcher: UnetPatcher, _: Tensor) -> None:
         if patcher.controlnet_linked_list is not None:
+            self.loaded = [model.model for model in patcher.controlnet_linked_list.get_models()]
             patcher.controlnet_linked_list.pre_run(patcher.model, lambda percent: percent)
 
     @torch.no_grad()

@@ -93,7 +93,7 @@ def core_of(webui: WebUI) -> Guide:
     def make(values: dict[str, Any]) -> Guidance:
         settings = settings_from_dict({"enabled": True, "people": [{"photos": [base64.b64decode(PHOTO)]}], **values})
         people = resolve_people(settings, (SIZE, SIZE), analyser, Path("none"))
-        return make_guidance(settings, [person.placed for person in people], (SIZE, SIZE), adapter, net)
+        return make_guidance(settings, [person.placed for person in people], (SIZE, SIZE), adapter, lambda: net)
 
     return make
 

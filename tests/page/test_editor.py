@@ -235,7 +235,7 @@ def test_the_canvas_shows_the_very_map_that_the_model_gets(placed: Panel, host: 
         height, width = drawn.shape[:2]
         settings = settings_of([True, json.dumps(placed.settings())], [Path("/")])
         placed_people = [person.placed for person in resolve_people(settings, (width, height), host.analyser, tmp_path)]
-        guidance = make_guidance(settings, placed_people, (width, height), host.adapter, host.identitynet)
+        guidance = make_guidance(settings, placed_people, (width, height), host.adapter, lambda: host.identitynet)
         hint = (guidance.people[0].keypoint_map[0].permute(1, 2, 0) * 255).round().byte().numpy()
         assert np.array_equal(drawn, hint), f"edit {number}"
         assert hint.any()

@@ -99,7 +99,7 @@ def guidance_for(
     )
     placed = PlacedPerson(embedding=io["embedding"][0].numpy(), keypoints=io["keypoints"].numpy(), box=io["face_box"].numpy())
     settings = Settings(enabled=True, people=[person], face_region=face_region)  # type: ignore[arg-type]
-    return make_guidance(settings, [placed], fixture.size, adapter, net)
+    return make_guidance(settings, [placed], fixture.size, adapter, lambda: net)
 
 
 @torch.no_grad()

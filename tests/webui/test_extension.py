@@ -36,10 +36,17 @@ class Host:
         self.unet = unet
         self.attachment: Attachment | None = None
         self.sizes: list[tuple[int, ...]] = []
-        self.freed = 0
+        self.freed = self.changed = 0
+        self.device = CPU
 
-    def device_and_dtype(self) -> tuple[torch.device, torch.dtype]:
-        return torch.device("cpu"), torch.float32
+    def place(self, net: IdentityNet) -> None:
+        net.to(self.device)
+
+    def rest(self, net: IdentityNet) -> None:
+        net.to(CPU)
+
+    def model_changed(self) -> None:
+        self.changed += 1
 
     def attach(self, guidance: Guidance, comment: Any) -> None:
         del comment
@@ -154,7 +161,7 @@ def test_what_is_wrong_stops_the_generation_inside_sampling(
 
 
 def test_an_error_nobody_thought_of_stops_it_too(extension: Extension, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extension.host, "device_and_dtype", lambda: 1 / 0)
+    monkeypatch.setattr(extension.host, "place", lambda _: 1 / 0)
     with pytest.raises(InstantID, match="internal error, ZeroDivisionError"):
         run(extension, call, [ONE])
 
@@ -253,6 +260,31 @@ def test_a_photo_is_decoded_and_judged_once_whatever_the_passes(extension: Exten
     assert sorted(seen) == ["read_picture", "read_picture", "report"]
 
 
+def test_a_strength_of_zero_loads_and_places_nothing(
+    extension: Extension, host: Host, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any) -> None:
+        raise AssertionError("asked")
+
+    plain = call(host.unet)
+    monkeypatch.setattr(engine_module, "load_identitynet", never)
+    monkeypatch.setattr(host, "place", never)
+    monkeypatch.setattr(host, "rest", never)
+    found = run(extension, call, [{"people": [{**ONE["people"][0], "identitynet_strength": 0}]}])
+    assert not torch.equal(found, plain)
+
+
+def test_a_model_change_outside_a_generation_leaves_nothing_attached(extension: Extension, call: Call, host: Host) -> None:
+    plain, p = call(host.unet), P()
+    extension.process(p, [ONE])
+    extension.before_sampling(p, X)
+    extension.model_changed(generating=True)  # a refiner: the host goes on with the new model
+    assert host.changed == 1
+    assert not torch.equal(call(host.unet), plain)
+    extension.model_changed(generating=False)  # the generation died, and its end was never told
+    assert torch.equal(call(host.unet), plain)
+
+
 @pytest.mark.parametrize(("keep", "device"), [(Keep.GPU, META), (Keep.CPU, CPU), (Keep.NOTHING, CPU)])
 def test_after_a_pass_identitynet_stays_on_the_gpu_only_if_the_person_wants_it(
     host: Host, folder: Path, keep: Keep, device: torch.device
@@ -267,7 +299,7 @@ def test_after_a_pass_identitynet_stays_on_the_gpu_only_if_the_person_wants_it(
 
     extension = Extension(host, Engine(lambda: [folder], lambda: keep), lambda: folder, lambda: [])  # type: ignore[arg-type]
     extension.engine.identitynet.__class__ = Net
-    host.device_and_dtype = lambda: (META, torch.float32)  # type: ignore[method-assign]
+    host.device = META
     p = P()
     extension.process(p, [ONE])
     extension.before_sampling(p, X)

@@ -61,7 +61,7 @@ class EmbeddedHost:
         people = resolve_people(settings, size, self.analyser, self.identities) if settings.enabled else ()
         clock.lap("faces")
         placed = [person.placed for person in people]
-        guidance = make_guidance(settings, placed, size, self.adapter, self.identitynet) if settings.enabled else None
+        guidance = make_guidance(settings, placed, size, self.adapter, lambda: self.identitynet) if settings.enabled else None
         clock.lap("tokens and maps")
         pictures: list[Picture] = []
         watching = _Watching(watch)
