@@ -2,6 +2,8 @@
 // The way to Python: uploads through gradio's own route, requests through a hidden button of the panel.
 (function (instantid) {
     const TYPES = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/bmp": "bmp", "image/gif": "gif"};
+    const PATIENCE = 120000; // milliseconds; the first look at a photo opens the face models
+    const LOST = "The WebUI did not answer; it may have been restarted, or its log says why. Try again, or reload the page.";
     const bridges = {};
 
     /** Store a file where gradio stores uploads. Resolves to its path there. */
@@ -19,12 +21,15 @@
             this.ids = ids;
             this.waiting = [];
             this.current = null;
+            this.last = 0;
+            this.late = new Set(); // ids of requests that were given up, whose answers may yet come
         }
 
         /** Resolves to the answer, or rejects with its sentence. One request is under way at a time. */
         ask(request) {
             return new Promise((resolve, reject) => {
-                this.waiting.push({text: JSON.stringify(request), resolve, reject});
+                const id = ++this.last;
+                this.waiting.push({id, text: JSON.stringify({...request, id}), resolve, reject});
                 this.next();
             });
         }
@@ -32,15 +37,31 @@
         next() {
             if (this.current || !this.waiting.length) return;
             this.current = this.waiting.shift();
+            this.timer = setTimeout(() => this.giveUp(), PATIENCE);
             document.getElementById(this.ids.ask).click();
         }
 
+        /** gradio calls this also after a request that failed: the text is then that of an earlier answer. */
         answered(text) {
-            const {resolve, reject} = this.current;
+            const answer = text ? JSON.parse(text) : {id: null};
+            if (this.late.delete(answer.id) || !this.current) return;
+            this.settle(({resolve, reject, id}) => {
+                if (answer.id !== id) reject(new Error(LOST));
+                else if (answer.error) reject(new Error(answer.error));
+                else resolve(answer);
+            });
+        }
+
+        giveUp() {
+            this.late.add(this.current.id);
+            this.settle(({reject}) => reject(new Error(LOST)));
+        }
+
+        settle(end) {
+            clearTimeout(this.timer);
+            const {current} = this;
             this.current = null;
-            const answer = JSON.parse(text);
-            if (answer.error) reject(new Error(answer.error));
-            else resolve(answer);
+            end(current);
             this.next();
         }
     }

@@ -9,6 +9,7 @@
     const WAIT = 150;
     const HISTORY = 100;
     const LARGEST = "32em";
+    const CLOSE = 0.2; // of the stage's shorter side: the reach of a head that is zoomed in on
     instantid.PERSON_COLOURS = COLOURS;
 
     /** Resolves to the picture at a URL, decoded. */
@@ -31,7 +32,9 @@
             this.canvas = el("canvas", {class: "instantid-map", role: "img", "aria-label": "Keypoint map as the model sees it"});
             this.handles = el("div", {class: "instantid-handles"});
             this.backdrop = el("img", {class: "instantid-backdrop", alt: "", hidden: true});
-            this.stage = el("div", {class: "instantid-stage"}, this.backdrop, this.canvas, this.handles);
+            this.zoomed = false;
+            this.ground = el("div", {class: "instantid-ground"}, this.backdrop, this.canvas, this.handles);
+            this.stage = el("div", {class: "instantid-stage"}, this.ground);
             this.note = el("p", {class: "instantid-help", role: "status"});
             this.turns = instantid.editorTurns(this, LIMITS);
             this.element = el("div", {class: "instantid-editor"}, el("h4", {}, "Where the heads go"), this.stage, this.note, this.turns.element);
@@ -181,7 +184,26 @@
             this.showHandles();
         }
 
+        /** Bring the current head close, or show the whole picture again. */
+        zoom() {
+            this.zoomed = !this.zoomed;
+            this.showHandles();
+        }
+
+        /** How many times the whole picture's width the ground is wide. */
+        lay() {
+            const head = this.headOf(this.panel.person);
+            const [width, height] = this.panel.size();
+            const near = this.zoomed && head ? instantid.clamp(CLOSE * Math.min(width, height) / instantid.head.reach(head), 1, 16) : 1;
+            const [x, y] = head ? instantid.head.middle(head) : [0, 0];
+            const start = (at, size) => instantid.clamp(0.5 - near * (at / size), 1 - near, 0);
+            Object.assign(this.ground.style, {
+                width: `${near * 100}%`, height: `${near * 100}%`, left: `${start(x, width) * 100}%`, top: `${start(y, height) * 100}%`,
+            });
+        }
+
         showHandles() {
+            if (!this.dragging) this.lay();
             this.shown.forEach((head, index) => this.handlesOf(index).show(head));
             this.perPerson.slice(this.shown.length).forEach((handles) => handles.show(null));
             this.turns.show(this.headOf(this.panel.person));

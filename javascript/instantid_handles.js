@@ -4,6 +4,7 @@
 (function (instantid) {
     const {el, button} = instantid;
     const ROOM = 1.45;
+    const CLEAR = 40; // CSS pixels from the middle of a head to its frame, at the least: the corner's handle hides no point
     const CORNER = Math.PI / 4;
     const STEP = 5;
 
@@ -55,7 +56,11 @@
                 const from = this.editor.headOf(this.editor.panel.person);
                 const scale = this.editor.canvas.width / this.editor.canvas.clientWidth;
                 this.editor.remember();
-                instantid.follow(event, (dx, dy) => this.editor.apply(change(from, dx * scale, dy * scale)), () => this.editor.settle());
+                this.editor.dragging = true;
+                instantid.follow(event, (dx, dy) => this.editor.apply(change(from, dx * scale, dy * scale)), () => {
+                    this.editor.dragging = false;
+                    this.editor.settle();
+                });
             });
             handle.addEventListener("keydown", (event) => {
                 const step = instantid.arrowStep(event);
@@ -82,10 +87,16 @@
 
         /** The corner follows the pointer: its distance from the middle scales, its angle rotates. */
         pulled(head, dx, dy) {
-            const away = instantid.head.reach(head) * ROOM;
+            const away = this.away(head);
             const [x, y] = [away * Math.cos(CORNER) + dx, away * Math.sin(CORNER) + dy];
             const degrees = ((Math.atan2(y, x) - CORNER) * 180) / Math.PI;
             return instantid.head.rotated(instantid.head.scaled(head, Math.max(0.05, Math.hypot(x, y) / away)), degrees);
+        }
+
+        /** Pixels of the output from a head's middle to its frame. */
+        away(head) {
+            const {canvas} = this.editor;
+            return Math.max(instantid.head.reach(head) * ROOM, (CLEAR * canvas.width) / (canvas.clientWidth || canvas.width));
         }
 
         show(head) {
@@ -93,7 +104,7 @@
             if (!head) return;
             const [width, height] = this.editor.panel.size();
             const [cx, cy] = instantid.head.middle(head);
-            const away = instantid.head.reach(head) * ROOM;
+            const away = this.away(head);
             const put = (element, x, y) => Object.assign(element.style, {left: `${(x / width) * 100}%`, top: `${(y / height) * 100}%`});
             put(this.frame, cx, cy);
             Object.assign(this.frame.style, {width: `${((2 * away) / width) * 100}%`, height: `${((2 * away) / height) * 100}%`});
@@ -137,8 +148,9 @@
             button("Reset", () => editor.reset()),
             button("Undo", () => editor.undo()),
             button("Redo", () => editor.redo()),
+            button("Zoom", () => editor.zoom(), {"aria-pressed": "false"}),
         ];
-        const [undo, redo] = buttons.slice(3);
+        const [undo, redo, zoom] = buttons.slice(3);
         return {
             element: el("div", {}, el("div", {class: "instantid-row", role: "group", "aria-label": "Edit the head"}, ...buttons), el("div", {class: "instantid-columns"}, yaw.element, pitch.element)),
             show(head) {
@@ -146,6 +158,7 @@
                 pitch.show(head);
                 undo.disabled = !editor.done.length;
                 redo.disabled = !editor.undone.length;
+                zoom.setAttribute("aria-pressed", String(editor.zoomed));
             },
         };
     };

@@ -8,11 +8,13 @@
         const id = instantid.freshId("identity");
         const select = el("select", {id, onchange: () => choose(select.value || null)});
         const picture = el("img", {class: "instantid-thumbnail", alt: ""});
-        const name = el("input", {type: "text", "aria-label": "New name", placeholder: "new name", class: "instantid-name"});
+        const name = el("input", {type: "text", "aria-label": "New name", class: "instantid-name"});
         const note = el("p", {class: "instantid-error", role: "alert"});
         const sure = button("Delete", () => remove(), {class: "instantid-button instantid-delete"});
-        const change = el("div", {class: "instantid-row"}, name, button("Rename", () => rename()), sure);
-        const element = el("div", {}, el("label", {htmlFor: id}, "Saved identity"), el("div", {class: "instantid-row"}, select, picture), change, note);
+        const change = el("div", {class: "instantid-row"}, "New name", name, button("Rename", () => rename()), sure);
+        const none = el("p", {class: "instantid-help"}, "No identity is saved yet. Choose “Photos”, add photos of the person, and press “Save identity” below them.");
+        const choice = el("div", {}, el("label", {htmlFor: id}, "Saved identity"), el("div", {class: "instantid-row"}, select, picture), change);
+        const element = el("div", {}, none, choice, note);
 
         function choose(chosen) {
             person.identity = chosen;
@@ -41,7 +43,9 @@
         function render() {
             const known = panel.identities.map((identity) => identity.name);
             const gone = person.identity && !known.includes(person.identity) ? [person.identity] : [];
-            fill(select, el("option", {value: ""}, known.length ? "choose …" : "none saved yet"), ...known.map((value) => el("option", {value}, value)),
+            none.hidden = known.length > 0 || gone.length > 0;
+            choice.hidden = !none.hidden;
+            fill(select, el("option", {value: ""}, "choose …"), ...known.map((value) => el("option", {value}, value)),
                 ...gone.map((value) => el("option", {value}, `${value} (not in the list)`)));
             select.value = person.identity || "";
             const found = panel.identities.find((identity) => identity.name === person.identity);
@@ -56,7 +60,7 @@
 
     /** A row that saves the person of the photos as an identity. */
     instantid.identitySaver = function (panel, person) {
-        const name = el("input", {type: "text", "aria-label": "Name of the identity", placeholder: "name", class: "instantid-name"});
+        const name = el("input", {type: "text", "aria-label": "Name of the identity", class: "instantid-name"});
         const thumbnail = el("input", {type: "checkbox", checked: panel.beginning.thumbnails});
         const note = el("p", {class: "instantid-help", role: "status"});
 
@@ -66,7 +70,8 @@
             try {
                 const request = {do: "save identity", name: name.value.trim(), thumbnail: thumbnail.checked, photos, face, photo_keypoints};
                 panel.setIdentities((await panel.bridge.ask(request)).identities);
-                note.textContent = `Saved as ${request.name}.`;
+                person.identity = request.name;
+                note.textContent = `Saved as ${request.name}; choose “A saved identity” above to use it without the photos.`;
                 note.className = "instantid-help";
             } catch (error) {
                 note.textContent = error.message;
@@ -74,7 +79,7 @@
             }
         }
 
-        const row = el("div", {class: "instantid-row"}, name, button("Save identity", save), el("label", {class: "instantid-inline"}, thumbnail, "with a thumbnail"));
+        const row = el("div", {class: "instantid-row"}, "Name", name, button("Save identity", save), el("label", {class: "instantid-inline"}, thumbnail, "with a thumbnail"));
         const element = el("div", {}, row, note);
         return {element, render: () => (row.hidden = !instantid.isComplete(person))};
     };

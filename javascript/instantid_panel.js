@@ -5,6 +5,16 @@
     const panels = {};
     const ECHO = 5000; // milliseconds
 
+    // Of both WebUIs: Img2img, Sketch, Inpaint, Inpaint sketch, Inpaint upload. Their Batch tab has no single picture.
+    const IMG2IMG_PICTURES = ["img2img_image", "img2img_sketch", "img2maskimg", "inpaint_sketch", "img_inpaint_base"];
+
+    /** What the open one of img2img's tabs starts from: {url}, or null. */
+    function pictureOfImg2img() {
+        const open = IMG2IMG_PICTURES.map((id) => document.getElementById(id)).find((element) => element && element.offsetParent);
+        const image = open && [...open.querySelectorAll("img")].find((candidate) => candidate.getAttribute("src") && candidate.naturalWidth);
+        return image ? {url: image.src} : null;
+    }
+
     class Panel {
         constructor(root, data) {
             const {tab, ids, drawing, presets, beginning, max_people: maxPeople, max_photos: maxPhotos} = data;
@@ -179,15 +189,17 @@
             const id = instantid.freshId("backdrop");
             const pictures = {
                 none: () => null,
-                "the picture of img2img": () => {
-                    const image = document.querySelector("#img2img_image img");
-                    return image && {url: image.src};
-                },
+                "the picture of img2img": pictureOfImg2img,
                 "the pose picture": () => this.person.posePicture,
             };
-            const select = el("select", {id, onchange: () => this.editor.setBackdrop(pictures[select.value]())},
-                ...Object.keys(pictures).map((name) => el("option", {value: name}, name)));
-            return el("div", {class: "instantid-field"}, el("label", {htmlFor: id}, "Behind the points"), select);
+            const note = el("p", {class: "instantid-help", role: "status"});
+            const show = () => {
+                const picture = pictures[select.value]();
+                note.textContent = picture || select.value === "none" ? "" : `There is no such picture now: ${select.value}.`;
+                this.editor.setBackdrop(picture);
+            };
+            const select = el("select", {id, onchange: show}, ...Object.keys(pictures).map((name) => el("option", {value: name}, name)));
+            return el("div", {class: "instantid-field"}, el("label", {htmlFor: id}, "Behind the points"), select, note);
         }
     }
 

@@ -60,12 +60,16 @@
         }
 
         presets() {
-            const buttons = this.panel.presets.map(({name, ...values}) => button(name, () => {
-                Object.assign(this.person, values);
-                this.likeness.show();
-                this.panel.changed();
-            }));
-            return el("div", {class: "instantid-row", role: "group", "aria-label": "Presets"}, ...buttons);
+            this.presetButtons = this.panel.presets.map(({name, ...values}) => {
+                const set = button(name, () => {
+                    Object.assign(this.person, values);
+                    this.likeness.show();
+                    this.panel.changed();
+                });
+                const show = () => set.setAttribute("aria-pressed", String(Object.keys(values).every((key) => this.person[key] === values[key])));
+                return {element: set, show};
+            });
+            return el("div", {class: "instantid-row", role: "group", "aria-label": "Presets"}, ...this.presetButtons.map(({element}) => element));
         }
 
         setSource(source) {
@@ -90,6 +94,7 @@
             this.mask.element.hidden = this.panel.state.settings.face_region !== "mask";
             this.likeness.show();
             this.placement.show();
+            this.presetButtons.forEach(({show}) => show());
             for (const part of [this.chooser, this.saver, this.posePicture, this.mask]) part.render();
         }
     };

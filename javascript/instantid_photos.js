@@ -3,7 +3,7 @@
 (function (instantid) {
     const {el, button, fill} = instantid;
     const WORDS = {good: "Good photo", usable: "Usable photo", poor: "Poor photo"};
-    const START = [[0.38, 0.4], [0.62, 0.4], [0.5, 0.55], [0.4, 0.68], [0.6, 0.68]];
+    const LARGE = "32em"; // the height of a photo on which points are placed
     const POINTS = ["left eye", "right eye", "nose", "left corner of the mouth", "right corner of the mouth"];
     instantid.POINTS = POINTS;
 
@@ -58,15 +58,15 @@
                 photo.path = await instantid.upload(file);
                 await this.look(photo);
             } catch (error) {
-                photo.error = error.message.replace(photo.path, photo.name);
+                photo.error = error.message.replace(/^Photo: the file/, photo.name);
             }
             this.changed();
         }
 
         /** Have the faces found, or the one at the points placed by hand. */
         async look(photo) {
-            const {size, faces} = await this.panel.bridge.ask({do: "faces", photo: photo.path, keypoints: photo.keypoints});
-            Object.assign(photo, {size, faces, error: faces.length ? null : "No face found in this photo."});
+            const {size, faces, start} = await this.panel.bridge.ask({do: "faces", photo: photo.path, keypoints: photo.keypoints});
+            Object.assign(photo, {size, faces, start, error: faces.length ? null : "No face found in this photo."});
         }
 
         changed() {
@@ -90,8 +90,10 @@
             const frame = el("div", {class: "instantid-frame"}, el("img", {src: photo.url, alt: `Photo ${number}: ${photo.name}`, onerror: () => (frame.hidden = true)}));
             if (photo.placing) frame.append(...this.movable(photo, frame));
             else frame.append(...this.found(photo));
-            const title = el("p", {class: "instantid-help"}, photo.name);
-            return el("div", {class: "instantid-photo", role: "listitem"}, frame, remove, title, caption);
+            const title = el("div", {class: "instantid-title"}, el("p", {class: "instantid-help"}, photo.name), remove);
+            if (photo.placing) frame.style.width = `min(100%, ${LARGE} * ${photo.size[0] / photo.size[1]})`;
+            const kind = photo.placing ? "instantid-photo instantid-placing" : "instantid-photo";
+            return el("div", {class: kind, role: "listitem"}, title, frame, caption);
         }
 
         words(photo) {
@@ -100,7 +102,7 @@
                     button("Use these points", () => this.usePoints(photo)), button("Cancel", () => this.place(photo, null))];
             }
             if (photo.error) {
-                const byHand = photo.size ? button("Place the five points yourself", () => this.place(photo, START.map((point) => [...point]))) : null;
+                const byHand = photo.size ? button("Place the five points yourself", () => this.place(photo, photo.start.map((point) => [...point]))) : null;
                 return [el("p", {class: "instantid-error", role: "alert"}, photo.error), byHand];
             }
             if (!photo.faces) return [el("p", {role: "status"}, "Looking for faces …")];
@@ -165,7 +167,7 @@
             try {
                 await this.look(photo);
             } catch (error) {
-                photo.error = error.message;
+                photo.error = error.message.replace(/^Photo: the file/, photo.name);
             }
             this.changed();
         }

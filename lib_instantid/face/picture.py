@@ -165,7 +165,7 @@ def _open(content: bytes, name: str, what: str) -> Image.Image:
         if content[4:8] == b"ftyp" and content[8:12] in HEIC_BRANDS:
             raise PictureError(f"{name}: {what} is a HEIC picture, which cannot be read; save it as JPEG or PNG.") from error
         raise PictureError(
-            f"{name}: {what} is not a picture that can be read ({len(content)} bytes, beginning with {content[:8]!r}); "
+            f"{name}: {what} is not a picture that can be read ({len(content)} bytes, beginning with {_shown(content[:8])}); "
             "use PNG, JPEG or WebP."
         ) from error
     width, height = image.size
@@ -176,6 +176,11 @@ def _open(content: bytes, name: str, what: str) -> Image.Image:
     if image.width * image.height > MAX_OPENED_PIXELS:
         raise _too_large(name, what, f"{width} x {height}")
     return image
+
+
+def _shown(content: bytes) -> str:
+    text = content.decode("ascii", "replace").strip()
+    return f'"{text}"' if text.isprintable() and text.isascii() else content.hex(" ")
 
 
 def _too_large(name: str, what: str, pixels: str) -> PictureError:

@@ -14,6 +14,7 @@ from lib_instantid.guidance.compiled import run_uncompiled
 from lib_instantid.guidance.guidance import Guidance
 from lib_instantid.guidance.sampling import RowsOf, SamplingPass
 from lib_instantid.guidance.schedule import Step
+from lib_instantid.guidance.tiles import TiledPass
 from lib_instantid.guidance.unets import UNetFamily, family_of
 from lib_instantid.nets.identitynet import IdentityNet
 from lib_instantid.nets.sites import Site, cross_attention_sites
@@ -56,7 +57,7 @@ def attach(unet: nn.Module, guidance: Guidance, *, rows_of: RowsOf, step: Callab
         return Attachment(undo.pop_all())
 
 
-def hook_attention(sites: tuple[Site, ...], sampling: SamplingPass, undo: ExitStack) -> None:
+def hook_attention(sites: tuple[Site, ...], sampling: SamplingPass | TiledPass, undo: ExitStack) -> None:
     """Add the faces' attention to the text's at every site, until `undo` is closed."""
     for index, site in enumerate(sites):
         _hook_site(site.module, index, sampling, undo)
@@ -125,7 +126,7 @@ def _after_call(sampling: SamplingPass) -> Callable[..., None]:
     return hook
 
 
-def _hook_site(attention: nn.Module, index: int, sampling: SamplingPass, undo: ExitStack) -> None:
+def _hook_site(attention: nn.Module, index: int, sampling: SamplingPass | TiledPass, undo: ExitStack) -> None:
     """Add the face's attention to the text's: same query, before the output projection.
 
     Every attention implementation of the hosts calls `to_q` and passes through `to_out[0]`.

@@ -33,7 +33,6 @@ class SamplingPass:
 
     def __init__(self, guidance: Guidance, sites: tuple[Site, ...], rows_of: RowsOf, step: Callable[[], Step]) -> None:
         self._guidance = guidance
-        self.cfg_rescale = guidance.cfg_rescale
         self._sites = sites
         self._rows_of = rows_of
         self._step = step

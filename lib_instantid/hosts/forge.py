@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import torch
 from backend import memory_management
 from backend.patcher.base import ModelPatcher
 from backend.patcher.controlnet import ControlBase
@@ -19,12 +21,14 @@ from lib_instantid.guidance.attachment import fitting_sites, hook_attention
 from lib_instantid.guidance.cfg import rescaled_denoised
 from lib_instantid.guidance.compiled import run_uncompiled
 from lib_instantid.guidance.guidance import Guidance
-from lib_instantid.guidance.sampling import Rows, SamplingPass
+from lib_instantid.guidance.sampling import Rows
 from lib_instantid.guidance.schedule import Step
+from lib_instantid.guidance.tiles import Tile, TiledPass
 from lib_instantid.guidance.unets import Call
 from lib_instantid.hosts.webui_host import Comment, loudly, raise_once, step_of
 from lib_instantid.nets.identitynet import IdentityNet
 from lib_instantid.nets.packing import place
+from lib_instantid.units import LATENT_FACTOR
 
 CONDITIONAL = 0
 """Forge's mark of a conditional chunk in `cond_or_uncond`."""
@@ -36,13 +40,22 @@ FLOW = "const"
 class IdentityNetUnit(ControlBase):  # type: ignore[misc]
     """A link in Forge's chain of ControlNets. The others keep their text context: theirs is passed on untouched.
 
-    patcher: Forge's handle of IdentityNet, None where that acts for nobody.
+    size: (width, height) of the output in pixels. patcher: Forge's handle of IdentityNet, None where that acts for nobody.
+
+    Forge's MultiDiffusion cuts `cond_hint_original` of every link into its tiles and leaves those of the coming call in
+    `cond_hint`, row by row. Ours holds each pixel's own place, so that the tiles say where they are.
     """
 
-    def __init__(self, sampling: SamplingPass, patcher: Any) -> None:
+    manual_cast_dtype = torch.float32
+    """In which MultiDiffusion keeps the hint: half precision would round the places."""
+
+    def __init__(self, sampling: TiledPass, size: tuple[int, int], patcher: Any) -> None:
         super().__init__()
-        self.sampling, self.patcher = sampling, patcher
+        self.sampling, self.size, self.patcher = sampling, size, patcher
         self.predictor: Any = None
+        width, height = size
+        places = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        self.cond_hint_original = torch.stack(places)[None].float()
 
     def pre_run(self, model: Any, percent_to_timestep_function: Any) -> None:
         self.predictor = model.predictor
@@ -58,12 +71,21 @@ class IdentityNetUnit(ControlBase):  # type: ignore[misc]
         if cond.get("y") is None:
             raise UnsupportedModel("This checkpoint gives its UNet no vector y; InstantID needs an SDXL checkpoint.")
         self.sampling.begin(
-            Call(x=self.predictor.calculate_input(t, x_noisy), timestep=self.predictor.timestep(t).float(), vector=cond["y"])
+            Call(x=self.predictor.calculate_input(t, x_noisy), timestep=self.predictor.timestep(t).float(), vector=cond["y"]),
+            self.tiles(x_noisy),
         )
         residuals = self.sampling.residuals
         if residuals is None:
             return others
         return self.control_merge(None, [*residuals.down, residuals.middle], others, x_noisy.dtype)
+
+    def tiles(self, x: Tensor) -> list[Tile]:
+        """Of the coming call, in the order of its rows; none where it is for the whole picture."""
+        height, width = (side * LATENT_FACTOR for side in x.shape[2:])
+        if self.cond_hint is None or (width, height) == self.size:
+            return []
+        corners = self.cond_hint[:, :, 0, 0].round().int().tolist()
+        return [Tile(left=left, top=top, width=width, height=height) for (top, left), _ in groupby(corners)]
 
     def rows(self, count: int) -> Rows:
         """Forge names a role for each chunk of the batch."""
@@ -71,7 +93,7 @@ class IdentityNetUnit(ControlBase):  # type: ignore[misc]
         return tuple(role == CONDITIONAL for role in roles for _ in range(count // len(roles)))
 
     def copy(self) -> IdentityNetUnit:
-        unit = IdentityNetUnit(self.sampling, self.patcher)
+        unit = IdentityNetUnit(self.sampling, self.size, self.patcher)
         self.copy_to(unit)
         return unit
 
@@ -125,25 +147,24 @@ class ForgeHost:
                 "This checkpoint only looks like SDXL: it predicts a flow, where SDXL predicts noise or v. Choose an SDXL "
                 "checkpoint."
             )
-        sampling = SamplingPass(guidance, sites, lambda call: unit.rows(len(call.x)), lambda: self._step)
-        net = guidance.identitynet
-        unit = IdentityNetUnit(sampling, None if net is None else self._identitynet_patcher(net))
+        sampling = TiledPass(guidance, sites, lambda call: unit.rows(len(call.x)), lambda: self._step)
+        net, (height, width) = guidance.identitynet, guidance.people[0].keypoint_map.shape[2:]
+        unit = IdentityNetUnit(sampling, (width, height), None if net is None else self._identitynet_patcher(net))
         with ExitStack() as undo:
             undo.callback(sampling.end)
             run_uncompiled(unet, undo)
             hook_attention(sites, sampling, undo)
-            self._patch(unit, undo)
+            self._patch(unit, guidance.cfg_rescale, undo)
             self._undo = undo.pop_all()
         self._attached, self._guidance, self._comment = unet, guidance, comment
 
-    def _patch(self, unit: IdentityNetUnit, undo: ExitStack) -> None:
+    def _patch(self, unit: IdentityNetUnit, rescale: float, undo: ExitStack) -> None:
         objects = shared.sd_model.forge_objects
         original = objects.unet
         patched = original.clone()
         patched.add_patched_controlnet(unit)
-        part = unit.sampling.cfg_rescale
-        if part:
-            patched.set_model_sampler_post_cfg_function(_rescale_by(part))
+        if rescale:
+            patched.set_model_sampler_post_cfg_function(_rescale_by(rescale))
         objects.unet = patched
 
         def restore() -> None:

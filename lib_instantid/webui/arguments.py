@@ -14,6 +14,11 @@ from lib_instantid.webui.pictures import picture_of, upload_folder
 PICTURES = ("pose_picture", "region")
 
 
+def is_from_page(arguments: Sequence[Any]) -> bool:
+    """Whether a script's arguments are the page's, and not those of a request."""
+    return bool(arguments) and isinstance(arguments[0], bool)
+
+
 def settings_of(arguments: Sequence[Any], allowed: Sequence[Path]) -> Settings:
     """arguments: one object from the API, or from the page whether it is enabled and the object's JSON.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -30,10 +31,11 @@ class InstantID(InstantIDError):
 
 class Generation:
     """The state of one `p`. `error` is raised where the WebUI cannot swallow it. candidates: where more pictures are made than
-    were asked for. likeness: where the pictures are measured."""
+    were asked for. likeness: where the pictures are measured. words: makes messages those of the page, or of the API."""
 
-    def __init__(self, identities: Path) -> None:
+    def __init__(self, identities: Path, words: Callable[[str], str] = str) -> None:
         self.settings = Settings()
+        self.words = words
         self.error: InstantID | None = None
         self.candidates: Candidates | None = None
         self.likeness: Likeness | None = None

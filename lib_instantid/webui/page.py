@@ -22,6 +22,7 @@ from lib_instantid.webui.arguments import settings_of
 from lib_instantid.webui.panel import JS, Beginning, build_panel
 from lib_instantid.webui.panel_service import PanelService, Surroundings
 from lib_instantid.webui.pictures import upload_folder
+from lib_instantid.webui.words import in_page_words
 
 ROOT = Path(__file__).parents[2]
 TAB = "txt2img"
@@ -104,7 +105,7 @@ class Run:
         try:
             job = Job(settings=settings_of(values[len(JOB) :], []), **dict(zip(JOB, values, strict=False)))
         except InstantIDError as error:
-            raise gr.Error(str(error)) from error
+            raise gr.Error(in_page_words(str(error))) from error
         yield from self._watched(job)
 
     def _watched(self, job: Job) -> Iterator[tuple[Any, ...]]:
@@ -127,7 +128,7 @@ class Run:
         while isinstance(found := seen.get(), Sampled):
             yield f"Step {found.step} of {found.steps}", _enlarged(found, job), None, "", None
         if isinstance(found, InstantIDError):
-            raise gr.Error(str(found))
+            raise gr.Error(in_page_words(str(found)))
         if isinstance(found, BaseException):
             raise found
         yield self._shown(job, found)

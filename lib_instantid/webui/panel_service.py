@@ -1,6 +1,6 @@
 """What the panel in the browser asks for while a person sets it up: faces in photos, head placements, identities, models.
 
-Each request is one JSON object with `do`, and each answer one with `error` or what was asked for.
+Each request is one JSON object with `do` and an `id`; each answer has the `id`, and `error` or what was asked for.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from lib_instantid.face.report import report
 from lib_instantid.guidance.placing import Head, place_heads
 from lib_instantid.webui.arguments import settings_of
 from lib_instantid.webui.pictures import picture_of, upload_folder
+from lib_instantid.webui.words import in_page_words
 
 LOG = logging.getLogger(__name__)
 REMEMBERED = 32
@@ -91,16 +92,18 @@ class PanelService:
         }
 
     def answer(self, text: str) -> str:
-        """One request's answer, both JSON. Never raises: the browser shows `error`."""
+        """One request's answer, both JSON, with the request's `id`. Never raises: the browser shows `error`."""
+        number = None
         try:
             request = json.loads(text)
+            number = request.get("id")
             found = self._actions[request["do"]](request)
         except InstantIDError as error:
-            found = {"error": str(error)}
+            found = {"error": in_page_words(str(error))}
         except Exception as error:
             LOG.exception("the panel's request failed: %.200s", text)
             found = {"error": f"Internal error, {type(error).__name__}: {error}. Please report it with the log."}
-        return json.dumps(found)
+        return json.dumps({**found, "id": number})
 
     def _status(self, _: Mapping[str, Any]) -> dict[str, Any]:
         status = self._around.status()
@@ -115,7 +118,7 @@ class PanelService:
         return self._status(request)
 
     def _faces(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """photo: path of an upload. keypoints: five points by hand, or null."""
+        """photo: path of an upload. keypoints: five points by hand, or null. start: where placing them may begin."""
         photo, by_hand = self._upload(request["photo"], "photo"), request.get("keypoints")
         picture = read_picture(photo, "photo")
         size = picture.shape[1], picture.shape[0]
@@ -123,7 +126,8 @@ class PanelService:
             faces = from_left(self._around.analyser().faces(picture))
         else:
             faces = [self._around.analyser().face_at(picture, fractions_to_pixels(by_hand, *size))]
-        return {"size": size, "faces": [_described(picture, face) for face in faces]}
+        start = (average_head(*size) / size).tolist()
+        return {"size": size, "faces": [_described(picture, face) for face in faces], "start": start}
 
     def _place(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """settings: as the API's; keypoints may be missing, which gives an average head. width, height: of the output."""

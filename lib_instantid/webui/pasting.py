@@ -9,6 +9,7 @@ from typing import Any
 
 from lib_instantid.webui.infotext import KEY, settings_from_infotext
 from lib_instantid.webui.panel import PanelParts
+from lib_instantid.webui.words import in_page_words
 
 Entries = dict[str, Any]
 """What an infotext says, by its keys."""
@@ -38,7 +39,7 @@ class Pasting:
         return json.dumps(found) if found else None
 
     def lost(self, entries: Entries) -> str:
-        return "\n".join(self._restored(entries)[1])
+        return "\n".join(map(in_page_words, self._restored(entries)[1]))
 
     def _restored(self, entries: Entries) -> tuple[dict[str, Any], tuple[str, ...]]:
         return settings_from_infotext(entries[KEY], self._identities()) if KEY in entries else ({}, ())

@@ -12,21 +12,22 @@ from lib_instantid.hosts.webui_host import WebuiHost
 from lib_instantid.nets.identitynet import IdentityNet
 from lib_instantid.units import LATENT_FACTOR
 from lib_instantid.webui import candidates, infotext
-from lib_instantid.webui.arguments import settings_of
+from lib_instantid.webui.arguments import is_from_page, settings_of
 from lib_instantid.webui.engine import Engine
 from lib_instantid.webui.generation import Generation, InstantID, PerP
 from lib_instantid.webui.plot import Plot
+from lib_instantid.webui.words import in_page_words
 
 NOTES = "InstantID notes"
 """Where the infotext, and so the API's answer, has them: the WebUIs show comments in the page alone."""
 
 
 def note(p: Any, text: str) -> None:
-    """Say something with the result, once."""
+    """Say something with the result, once: in the infotext in the API's words, in the page in the page's."""
     notes = p.extra_generation_params.get(NOTES, "")
     if text not in notes:
         p.extra_generation_params[NOTES] = f"{notes}; {text}" if notes else text
-        p.comment(f"InstantID: {text}")
+        p.comment(f"InstantID: {in_page_words(text)}")
 
 
 class Extension:
@@ -63,7 +64,7 @@ class Extension:
         self.stop()
         generation = self._generations.of(p) or self._begin(p, arguments)
         if generation.settings.enabled:
-            generation.error = generation.error or self._failure(lambda: self._look(p, generation))
+            generation.error = generation.error or self._failure(lambda: self._look(p, generation), generation)
 
     def before_sampling(self, p: Any, x: Any) -> None:
         """A pass starts. x: (B, C, h, w) latents. An error known by now, or met here, stops the generation in sampling."""
@@ -73,7 +74,7 @@ class Extension:
             return
         size = x.shape[3] * LATENT_FACTOR, x.shape[2] * LATENT_FACTOR
         second_pass = bool(getattr(p, "is_hr_pass", False))
-        error = generation.error or self._failure(lambda: self._attach(p, generation, size, second_pass))
+        error = generation.error or self._failure(lambda: self._attach(p, generation, size, second_pass), generation)
         if error is not None:
             self.host.refuse(error)
 
@@ -102,7 +103,7 @@ class Extension:
         def measure() -> None:
             measured.measure(image, (p.seeds[p.batch_index], p.subseeds[p.batch_index]), self.engine.analyser)
 
-        failure = self._failure(measure)
+        failure = self._failure(measure, generation)
         if failure is not None:
             generation.likeness = None
             p.extra_generation_params.pop(candidates.KEY)
@@ -133,8 +134,8 @@ class Extension:
         self.host.free()
 
     def _begin(self, p: Any, arguments: Sequence[Any]) -> Generation:
-        generation = Generation(self._identities())
-        generation.error = self._failure(lambda: self._read(p, generation, arguments))
+        generation = Generation(self._identities(), in_page_words if is_from_page(arguments) else str)
+        generation.error = self._failure(lambda: self._read(p, generation, arguments), generation)
         if generation.matters:
             self._generations.begin(p, generation)
         return generation
@@ -181,13 +182,13 @@ class Extension:
         self.host.attach(guidance, lambda text: note(p, text))
 
     @staticmethod
-    def _failure(action: Callable[[], None]) -> InstantID | None:
+    def _failure(action: Callable[[], None], generation: Generation) -> InstantID | None:
         """What went wrong, as the error that stops the generation. Whatever it is: the WebUI would swallow it here, and make
         the picture without the person."""
         try:
             action()
         except InstantIDError as error:
-            return InstantID(str(error))
+            return InstantID(generation.words(str(error)))
         except Exception as error:  # noqa: BLE001 - see above
             failure = InstantID(f"internal error, {type(error).__name__}: {error}. Please report it with the log.")
             failure.__cause__ = error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -236,6 +237,38 @@ def test_on_forge_another_units_residuals_are_added_once_to_those_that_steps_sha
         answers = [world.webui.step(rows, [0], [1])[0] for _ in range(4)]
         world.host.detach()
         assert all(torch.equal(answer, answers[0]) for answer in answers)
+
+
+TILES = [(0, 0, 12, 8), (4, 0, 16, 8), (0, 4, 12, 12), (4, 4, 16, 12)]
+"""Left, top, right, bottom in latent cells of 128 × 96 pixels."""
+
+
+@pytest.mark.parametrize("settings", [{"face_region": "face"}, {"identitynet_every": 2}], ids=str)
+def test_on_forge_each_tile_of_multidiffusion_has_its_part_of_the_map_and_the_regions(
+    ldm: SdxlShapedUNet, guide: Guide, rows: Rows, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    guidance = guide([place(0), place(1, shift=20)], **settings)
+    expected_sum, count = torch.zeros_like(rows.latents[:2]), torch.zeros_like(rows.latents[:2])
+    for x1, y1, x2, y2 in TILES:
+        people = tuple(
+            dataclasses.replace(
+                person,
+                keypoint_map=person.keypoint_map[:, :, y1 * 8 : y2 * 8, x1 * 8 : x2 * 8],
+                region=None if person.region is None else person.region[y1 * 8 : y2 * 8, x1 * 8 : x2 * 8],
+            )
+            for person in guidance.people
+        )
+        part = Rows(latents=rows.latents[:2, :, y1:y2, x1:x2], context=rows.context[:2], vector=rows.vector[:2])
+        expected_sum[:, :, y1:y2, x1:x2] += expected(ldm, dataclasses.replace(guidance, people=people), part, [0])
+        count[:, :, y1:y2, x1:x2] += 1
+    for world in world_of("forge", ldm, tmp_path):
+        assert isinstance(world.webui, Forge)
+        world.attach(guidance)
+        for _ in range(2):
+            found = world.webui.tiled_step(rows, [0, 1], [0, 1], TILES)
+            assert relative_error(found, expected_sum / count) < 1e-5
+            world.webui.denoiser.step += 1
+        world.host.detach()
 
 
 META = torch.device("meta")

@@ -142,6 +142,8 @@ class ControlBase:
         self.previous_controlnet: ControlBase | None = None
         self.transformer_options: dict[str, Any] = {}
         self.strength = 1.0
+        self.cond_hint_original: Tensor | None = None
+        self.cond_hint: Tensor | None = None
 
     def pre_run(self, model: Any, percent_to_timestep_function: Any) -> None:
         if self.previous_controlnet is not None:
@@ -256,6 +258,32 @@ class Forge:
         }
         self.denoiser.step += 1
         return noise
+
+    @torch.no_grad()
+    def tiled_step(self, rows: Rows, which: list[int], roles: list[int], tiles: list[tuple[int, int, int, int]]) -> Tensor:
+        """MultiDiffusion's wrapper around the UNet: tiles (left, top, right, bottom, in latent cells) in one call, averaged."""
+        if self.denoiser.step == 0:
+            self.prepare(self.patcher, rows.latents)
+        self.callbacks["cfg_denoiser"](SimpleNamespace(x=rows.latents[which], denoiser=self.denoiser))
+        link = self.patcher.controlnet_linked_list
+        while link is not None:
+            hint = link.cond_hint_original
+            assert hint is not None
+            dtype = getattr(link, "manual_cast_dtype", None) or torch.float16
+            hint = hint.to(dtype).expand(len(which), -1, -1, -1)
+            link.cond_hint = torch.cat([hint[:, :, y1 * 8 : y2 * 8, x1 * 8 : x2 * 8] for x1, y1, x2, y2 in tiles])
+            link = link.previous_controlnet
+        cut = Rows(
+            latents=torch.cat([rows.latents[which][:, :, y1:y2, x1:x2] for x1, y1, x2, y2 in tiles]),
+            context=rows.context[which].repeat(len(tiles), 1, 1),
+            vector=rows.vector[which].repeat(len(tiles), 1),
+        )
+        out = self._call(cut, list(range(len(cut.latents))), roles)
+        total, count = torch.zeros_like(rows.latents[which]), torch.zeros_like(rows.latents[which])
+        for part, (x1, y1, x2, y2) in zip(out.chunk(len(tiles)), tiles, strict=True):
+            total[:, :, y1:y2, x1:x2] += part
+            count[:, :, y1:y2, x1:x2] += 1
+        return total / count
 
     def _call(self, rows: Rows, which: list[int], roles: list[int]) -> Tensor:
         sigmas, x = torch.full((len(which),), rows.sigma), rows.latents[which]

@@ -194,7 +194,7 @@ def test_by_hand_without_a_photo_starts_with_the_average_face(panel: Panel) -> N
     panel.add_photos(png(ONE, "one"))
     panel.person.get_by_role("textbox", name="Name of the identity").fill("Hand")
     panel.person.get_by_role("button", name="Save identity").click()
-    expect(panel.person.get_by_text("Saved as Hand.")).to_be_visible()
+    expect(panel.person.get_by_text("Saved as Hand;")).to_be_visible()
     panel.person.get_by_label("A saved identity").check()
     panel.person.get_by_label("Saved identity", exact=True).select_option("Hand")
     expect(panel.handle("nose of person 1")).to_be_hidden()
@@ -248,3 +248,38 @@ def test_the_stage_has_the_outputs_proportions(placed: Panel, width: int, height
     box = placed.editor.locator("canvas").bounding_box()
     assert box is not None
     assert box["width"] / box["height"] == pytest.approx(width / height, rel=0.02)
+
+
+def test_a_small_heads_corner_hides_no_point_and_zoom_brings_it_close(placed: Panel) -> None:
+    placed.person.get_by_label("Head placement").select_option("keypoints")
+    placed.settle()
+    for _ in range(40):
+        placed.handle("Face of person 1").press("-")
+    placed.settle()
+    small = placed.keypoints()
+
+    def gaps() -> tuple[float, float]:
+        """CSS pixels from the corner to the nearest point, and between the two nearest points."""
+        corner, points = (placed.editor.evaluate(CENTRES, kind) for kind in (".instantid-corner", ".instantid-point"))
+        between = [np.hypot(*np.subtract(a, b)) for i, a in enumerate(points) for b in points[:i]]
+        return min(float(np.hypot(*np.subtract(corner[0], point))) for point in points), float(min(between))
+
+    away, near = gaps()
+    assert away >= 24
+    assert near < 24
+    zoom = placed.editor.get_by_role("button", name="Zoom")
+    zoom.click()
+    expect(zoom).to_have_attribute("aria-pressed", "true")
+    away, near = gaps()
+    assert away >= 24
+    assert near >= 24
+    placed.drag(placed.handle("nose of person 1"), 20, 0)
+    assert np.abs(placed.keypoints()[2] - small[2] - (20 * scale(placed), 0)).max() < 0.002
+    zoom.click()
+    assert placed.editor.locator(".instantid-ground").evaluate("ground => ground.style.width") == "100%"
+
+
+CENTRES = """(editor, kind) => [...editor.querySelectorAll(kind + '[data-person="0"]')].map((handle) => {
+    const box = handle.getBoundingClientRect();
+    return [box.x + box.width / 2, box.y + box.height / 2];
+})"""

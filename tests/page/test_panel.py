@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-from playwright.sync_api import Page, expect
+import base64
 
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from lib_instantid.face.heads import average_head
 from tests.page.browser import NOBODY, ONE, TWO, Panel, png
 
 
@@ -43,15 +46,24 @@ def test_five_points_are_placed_by_hand_where_no_face_is_found(panel: Panel) -> 
     expect(panel.photos.first).to_contain_text("No face found")
     expect(panel.page.locator(".instantid-badge")).to_have_text("off, no face found")
     panel.photos.first.get_by_role("button", name="Place the five points yourself").click()
+    frame = panel.photos.first.locator(".instantid-frame").bounding_box()
+    assert frame is not None
+    assert frame["height"] > 300
+    assert frame["width"] / frame["height"] == pytest.approx(1.5, rel=0.01)
     nose = panel.photos.first.get_by_role("button", name="nose in the photo")
-    panel.drag(nose, 12, 0)
+    at = nose.bounding_box()
+    assert at is not None
+    start = average_head(300, 200)[2] / (300, 200)
+    assert (at["x"] + at["width"] / 2 - frame["x"]) / frame["width"] == pytest.approx(start[0], abs=0.01)
+    assert (at["y"] + at["height"] / 2 - frame["y"]) / frame["height"] == pytest.approx(start[1], abs=0.01)
+    panel.drag(nose, 30, 0)
     nose.press("ArrowDown")
     panel.photos.first.get_by_role("button", name="Use these points").click()
     expect(panel.photos.first.locator(".instantid-dot")).to_have_count(5)
     panel.settle()
     (points,) = panel.first()["photo_keypoints"]
-    assert points[2][0] > 0.51
-    assert points[2][1] > 0.551
+    assert points[2][0] == pytest.approx(start[0] + 30 / frame["width"], abs=0.003)
+    assert points[2][1] == pytest.approx(start[1] + 1 / frame["height"], abs=0.002)
 
 
 @pytest.mark.parametrize(
@@ -102,10 +114,10 @@ def test_an_identity_is_saved_used_renamed_and_deleted(panel: Panel) -> None:
     panel.person.get_by_role("textbox", name="Name of the identity").fill("Ada")
     panel.person.get_by_label("with a thumbnail").check()
     panel.person.get_by_role("button", name="Save identity").click()
-    expect(panel.person.get_by_text("Saved as Ada.")).to_be_visible()
+    expect(panel.person.get_by_text("Saved as Ada;")).to_be_visible()
 
     panel.person.get_by_label("A saved identity").check()
-    panel.person.get_by_label("Saved identity", exact=True).select_option("Ada")
+    expect(panel.person.get_by_label("Saved identity", exact=True)).to_have_value("Ada")
     panel.settle()
     assert panel.first()["identity"] == "Ada"
     assert "photos" not in panel.first()
@@ -123,6 +135,72 @@ def test_an_identity_is_saved_used_renamed_and_deleted(panel: Panel) -> None:
     assert panel.first()["identity"] is None
 
 
+def test_where_no_identity_is_saved_the_panel_says_how_to_save_one(panel: Panel) -> None:
+    panel.person.get_by_label("A saved identity").check()
+    choice = panel.person.get_by_label("Saved identity", exact=True)
+    while choice.locator("option").count() > 1:
+        choice.select_option(index=1)
+        name = choice.input_value()
+        panel.person.get_by_role("button", name="Delete", exact=True).click()
+        panel.person.get_by_role("button", name=f"Delete {name} for good?").click()
+        expect(choice.locator("option", has_text=name)).to_have_count(0)
+    expect(panel.person.get_by_text("No identity is saved yet. Choose “Photos”")).to_be_visible()
+    expect(choice).to_be_hidden()
+
+
+def test_the_cross_of_a_photo_covers_nothing_of_its_name(panel: Panel) -> None:
+    panel.add_photos(png(ONE, "one"), {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"hello"})
+    for index, name in enumerate(("one.png", "notes.txt")):
+        cross = panel.photos.nth(index).get_by_role("button", name=f"Remove photo {index + 1}").bounding_box()
+        title = panel.photos.nth(index).locator(".instantid-title > p").bounding_box()
+        assert panel.photos.nth(index).locator(".instantid-title > p").inner_text() == name
+        assert cross is not None
+        assert title is not None
+        assert title["x"] + title["width"] <= cross["x"]
+
+
+def test_a_request_that_fails_says_so_and_the_next_is_answered(panel: Panel) -> None:
+    def fail_once(route: Route) -> None:
+        asked = "faces" in (route.request.post_data or "")
+        if asked and not failed:
+            failed.append(1)
+            route.abort()
+        else:
+            route.fallback()
+
+    failed: list[int] = []
+    panel.page.route("**/*", fail_once)
+    panel.add_photos(png(TWO, "two"))
+    assert failed
+    expect(panel.photos.first.get_by_role("alert")).to_contain_text("did not answer")
+    panel.add_photos(png(ONE, "one"))
+    expect(panel.photos.nth(1)).to_contain_text("Usable photo")
+    expect(panel.photos.nth(1).locator(".instantid-box")).to_have_count(1)
+    panel.errors.clear()  # gradio's own, of the request
+
+
+BACKDROP = """([id, url]) => {
+    const tab = document.createElement("div");
+    tab.id = id;
+    tab.innerHTML = `<img alt="no source"><img width="40" height="40" src="${url}">`;
+    document.body.append(tab);
+    return tab.querySelector("img:last-child").decode();
+}"""
+
+
+@pytest.mark.parametrize("tab", ["img2img_image", "img2img_sketch", "img2maskimg", "inpaint_sketch", "img_inpaint_base"])
+def test_the_picture_of_whichever_img2img_tab_is_open_goes_behind_the_points(panel: Panel, tab: str) -> None:
+    url = "data:image/png;base64," + base64.b64encode(png(ONE, "x")["buffer"]).decode()
+    choice = panel.root.get_by_label("Behind the points")
+    choice.select_option("the picture of img2img")
+    expect(panel.root.get_by_text("There is no such picture now")).to_be_visible()
+    panel.page.evaluate(BACKDROP, [tab, url])
+    choice.select_option("none")
+    choice.select_option("the picture of img2img")
+    expect(panel.editor.locator(".instantid-backdrop")).to_have_attribute("src", url)
+    expect(panel.root.get_by_text("There is no such picture now")).to_be_hidden()
+
+
 def test_presets_move_the_sliders(panel: Panel) -> None:
     panel.add_photos(png(ONE, "one"))
     seen = set()
@@ -133,6 +211,10 @@ def test_presets_move_the_sliders(panel: Panel) -> None:
         )
         assert strengths == (panel.first()["adapter_strength"], panel.first()["identitynet_strength"])
         seen.add(strengths)
+        pressed = panel.person.get_by_role("group", name="Presets").locator("[aria-pressed=true]")
+        expect(pressed).to_have_text([name])
+    panel.slide("Detail", 0.35)
+    expect(pressed).to_have_count(0)
     assert len(seen) == 4
     assert (0.8, 0.8) in seen
 

@@ -165,7 +165,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a name that leaves the folder": ({"do": "delete identity", "name": "../x"}, "identity: the name"),
     "no such identity": ({"do": "rename identity", "name": "x", "new_name": "y"}, "no identity 'x'"),
     "an absurd size": ({"do": "place", "settings": {"people": []}, "width": 10**6, "height": 8}, "expected 1 to"),
-    "an unknown setting": ({"do": "place", "settings": {"people": [], "wieght": 1}, "width": 64, "height": 64}, "wieght"),
+    "an unknown setting": ({"do": "place", "settings": {"people": [], "hue": 1}, "width": 64, "height": 64}, "no such setting"),
     "an unknown request": ({"do": "sing"}, "Internal error, KeyError"),
     "a missing field": ({"do": "faces"}, "Internal error, KeyError"),
 }
