@@ -13,7 +13,6 @@ from playwright.sync_api import Browser, Page, expect
 from tests.page.browser import NOBODY, ONE, TWO, Panel, png
 
 FIVE = [[0.4, 0.4], [0.6, 0.4], [0.5, 0.5], [0.42, 0.6], [0.58, 0.6]]
-"""Milliseconds to build the panel."""
 
 
 def generate(panel: Panel) -> None:
