@@ -65,8 +65,9 @@
 
         /** Have the faces found, or the one at the points placed by hand. */
         async look(photo) {
-            const {size, faces, start} = await this.panel.bridge.ask({do: "faces", photo: photo.path, keypoints: photo.keypoints});
-            Object.assign(photo, {size, faces, start, error: faces.length ? null : "No face found in this photo."});
+            const {size, faces, start, turned} = await this.panel.bridge.ask({do: "faces", photo: photo.path, keypoints: photo.keypoints});
+            Object.assign(photo, {size, faces, start, error: faces.length ? null : "No face found in this photo.", turned: Boolean(turned)});
+            if (turned) photo.url = turned;
         }
 
         changed() {
@@ -107,8 +108,9 @@
             }
             if (!photo.faces) return [el("p", {role: "status"}, "Looking for faces …")];
             const face = instantid.chosenFace(photo);
+            const turned = photo.turned ? el("p", {}, "The photo lay on its side and was turned.") : null;
             const choose = photo.faces.length > 1 ? el("p", {}, `${photo.faces.length} faces found; click the one you mean.`) : null;
-            return [el("p", {class: `instantid-level instantid-${face.level}`}, WORDS[face.level]), ...face.advice.map((text) => el("p", {}, text)), choose];
+            return [el("p", {class: `instantid-level instantid-${face.level}`}, WORDS[face.level]), ...face.advice.map((text) => el("p", {}, text)), turned, choose];
         }
 
         /** Boxes and points over the photo. Several faces are buttons, of which one is chosen. */

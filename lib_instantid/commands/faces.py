@@ -7,6 +7,7 @@ import json
 
 from lib_instantid.commands.options import Subparsers, add_face_options, analyser_of
 from lib_instantid.face.choose import from_left, no_face
+from lib_instantid.face.photos import TURNED, look
 from lib_instantid.face.picture import read_picture
 from lib_instantid.face.report import describe
 
@@ -21,16 +22,18 @@ def add_parser(commands: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> None:
     analyser = analyser_of(args)
-    picture = read_picture(args.photo)
-    faces = from_left(analyser.faces(picture))
+    picture, found, turned = look(read_picture(args.photo), analyser)
+    faces = from_left(found)
     described = [describe(picture, face, number) for number, face in enumerate(faces, 1)]
     size = {"width": picture.shape[1], "height": picture.shape[0]}
     if args.json:
-        print(json.dumps({**size, "provider": analyser.provider, "faces": described}, indent=2))
+        print(json.dumps({**size, "turned": turned, "provider": analyser.provider, "faces": described}, indent=2))
     if not faces:
         raise no_face(args.photo, (size["width"], size["height"]))
     if args.json:
         return
+    if turned:
+        print(f"{args.photo}: {TURNED.format(turned)}.")
     print(f"{args.photo}: {size['width']}×{size['height']} px, {len(faces)} face(s), from the left:")
     for face in described:
         advice = "; ".join(face["advice"]) or "nothing to improve"

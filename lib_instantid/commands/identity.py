@@ -44,7 +44,7 @@ def run_save(args: argparse.Namespace) -> None:
     path = save_identity(identity, args.identities)
     print(f"{path}: {args.name}, of {len(photos)} photo(s)")
     for name, photo in zip(args.photo, photos, strict=True):
-        for advice in report(photo.picture, photo.face).advice:
+        for advice in (*photo.advice, *report(photo.picture, photo.face).advice):
             print(f"  {name}: {advice}")
     for advice in stranger_advice([photo.face for photo in photos], args.photo):
         print(f"  {advice}")

@@ -184,5 +184,5 @@ def _existing(name: str, folder: Path) -> Path:
     path = _path(name, folder)
     if not path.is_file():
         known = ", ".join(list_identities(folder)) or "none"
-        raise IdentityFileError(f"There is no identity {name!r} in {folder}; saved identities: {known}.")
+        raise IdentityFileError(f"There is no identity {name!r}; saved identities: {known}.")
     return path

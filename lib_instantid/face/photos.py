@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
 import numpy.typing as npt
 
 from lib_instantid.face.analyser import Analyser
@@ -15,6 +16,11 @@ from lib_instantid.face.keypoints import check_order, fractions_to_pixels
 from lib_instantid.face.picture import Source, read_picture
 
 T = TypeVar("T")
+
+QUARTERS = (0, 90, 270, 180)
+"""Degrees clockwise, the likelier first: phones that say nothing of how they were held."""
+
+TURNED = "no face was found in the photo as it is, so it was turned by {} degrees; save it upright"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,15 +33,21 @@ class Sight:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PhotoFace:
-    """The face that is meant in one photo. picture: (H, W, 3) uint8 RGB."""
+    """The face that is meant in one photo. picture: (H, W, 3) uint8 RGB. turned: by how many degrees clockwise the photo, which
+    lay on its side, was turned."""
 
     picture: Picture
     face: Face
+    turned: int = 0
 
     @property
     def sight(self) -> Sight:
         """Without the picture, which is large."""
         return Sight(size=(self.picture.shape[1], self.picture.shape[0]), face=self.face)
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        return (TURNED.format(self.turned),) if self.turned else ()
 
 
 def faces_of_photos(
@@ -72,4 +84,18 @@ def face_of_photo(photo: Source, which: str | int, points: npt.ArrayLike | None,
         pixels = fractions_to_pixels(points, *size)
         check_order(pixels, f"photo_keypoints of {field}")
         return PhotoFace(picture=picture, face=analyser.face_at(picture, pixels))
-    return PhotoFace(picture=picture, face=choose(analyser.faces(picture), which, size=size, name=field))
+    upright, faces, turned = look(picture, analyser)
+    return PhotoFace(picture=upright, face=choose(faces, which, size=size, name=field), turned=turned)
+
+
+def look(picture: Picture, analyser: Analyser) -> tuple[Picture, tuple[Face, ...], int]:
+    """The faces of a picture. Where none is found it may lie on its side: it is turned by quarters until one is.
+
+    picture: (H, W, 3) uint8 RGB. returns: the picture as it was seen, its faces, and the degrees clockwise of its turn.
+    """
+    for degrees in QUARTERS:
+        turned = np.ascontiguousarray(np.rot90(picture, -degrees // 90))
+        faces = analyser.faces(turned)
+        if faces:
+            return turned, faces, degrees
+    return picture, (), 0

@@ -20,8 +20,9 @@ from lib_instantid.units import MAX_PICTURE_PIXELS
 Source = Path | str | bytes | Image.Image
 """A path, a path as text, the bytes of a file, or a picture of Pillow's."""
 
-MAX_OPENED_PIXELS = 178_956_970
-"""Pillow refuses to open more by itself; the same limit holds where a host has lifted Pillow's."""
+MAX_JPEG_PIXELS = 178_956_970
+"""Pillow refuses to open more by itself; the same limit holds where a host has lifted Pillow's. Only JPEG can be decoded at a
+part of its size: other files of more than `MAX_PICTURE_PIXELS` would be unpacked before they could be scaled down."""
 
 MAX_JPEG_REDUCTION = 8
 """libjpeg decodes at 1/1, 1/2, 1/4 or 1/8 of the size."""
@@ -70,7 +71,7 @@ def read_picture(source: Source, name: str = "photo") -> Picture:
     source: a path, the bytes of a file, or a picture of Pillow's, which is left as it is. Of an animation, the first
     frame.
     name: the field that errors speak of.
-    returns: (H, W, 3) uint8 RGB, at most `MAX_PICTURE_PIXELS` pixels; larger pictures are scaled down.
+    returns: (H, W, 3) uint8 RGB, at most `MAX_PICTURE_PIXELS` pixels; larger JPEGs are scaled down, larger other files refused.
     raises PictureError: missing, a folder, empty, damaged, not a picture, or too large to open.
     """
     return _read(source, name, WHITE)
@@ -118,7 +119,7 @@ def _read(source: Source, name: str, background: tuple[int, int, int]) -> Pictur
         return np.array(_turn(rgb, _orientation(image)))
     except Image.DecompressionBombError as error:
         pixels = re.search(r"\d+", str(error))
-        raise _too_large(name, what, pixels.group() if pixels else "too many") from error
+        raise _too_large(name, what, pixels.group() if pixels else "too many", MAX_JPEG_PIXELS) from error
     except UNREADABLE as error:
         raise PictureError(
             f"{name}: {what} is damaged, cut off or of an unsupported kind ({error or type(error).__name__}); "
@@ -139,12 +140,19 @@ def file_bytes(source: Path | str | bytes, name: str) -> bytes:
     if isinstance(source, bytes):
         content = source
     elif isinstance(source, (str, Path)):
+        refuse_address(str(source), name)
         content = _file_content(Path(source), name)
     else:
         raise PictureError(f"{name}: expected a picture file, found {type(source).__name__}; give a path or a picture.")
     if not content:
         raise PictureError(f"{name}: {_describe(source)} is empty (0 bytes); save or download it again.")
     return content
+
+
+def refuse_address(text: str, name: str) -> None:
+    """Raise PictureError for what is an address on the web, and no path."""
+    if text.lower().startswith(("http://", "https://")):
+        raise PictureError(f"{name}: {text:.200} is an address, and none is fetched; save the picture and give its file.")
 
 
 def _file_content(path: Path, name: str) -> bytes:
@@ -173,8 +181,9 @@ def _open(content: bytes, name: str, what: str) -> Image.Image:
     while width * height > MAX_PICTURE_PIXELS * reduction**2 and reduction < MAX_JPEG_REDUCTION:
         reduction *= 2
     image.draft(image.mode, (width // reduction, height // reduction))  # only JPEG can, the others ignore it
-    if image.width * image.height > MAX_OPENED_PIXELS:
-        raise _too_large(name, what, f"{width} x {height}")
+    limit = MAX_JPEG_PIXELS if image.format == "JPEG" else MAX_PICTURE_PIXELS
+    if width * height > limit:
+        raise _too_large(name, what, f"{width} x {height}", limit)
     return image
 
 
@@ -183,9 +192,9 @@ def _shown(content: bytes) -> str:
     return f'"{text}"' if text.isprintable() and text.isascii() else content.hex(" ")
 
 
-def _too_large(name: str, what: str, pixels: str) -> PictureError:
+def _too_large(name: str, what: str, pixels: str, limit: int) -> PictureError:
     return PictureError(
-        f"{name}: {what} has {pixels} pixels, the limit is {MAX_OPENED_PIXELS}; scale it down, "
+        f"{name}: {what} has {pixels} pixels, the limit is {limit}; scale it down, "
         f"{MAX_PICTURE_PIXELS // 1_000_000} megapixels (8000 x 8000) are more than enough."
     )
 

@@ -81,7 +81,8 @@ class People:
         self._seen |= {name: photo.sight for name, photo in zip(names, photos, strict=True)}
         faces = [photo.face for photo in photos]
         reports = tuple(report(photo.picture, photo.face) for photo in photos)
-        advice = tuple(f"{name}: {text}" for name, found in zip(names, reports, strict=True) for text in found.advice)
+        each = zip(names, photos, reports, strict=True)
+        advice = tuple(f"{name}: {text}" for name, photo, found in each for text in (*photo.advice, *found.advice))
         return _Known(
             identity=combine(faces) if person.identity is None else load_identity(person.identity, self._identities),
             photos=photos,

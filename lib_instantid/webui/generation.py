@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from fastapi import HTTPException
 from PIL import Image
 
 from lib_instantid.errors import InstantIDError
@@ -19,14 +20,17 @@ from lib_instantid.webui.engine import Engine
 UNPROCESSABLE = 422
 
 
-class InstantID(InstantIDError):
+class InstantID(InstantIDError, HTTPException):  # type: ignore[misc]
     """What stops a generation. Both WebUIs show `type: message` in the page, hence the name, and answer API requests with
-    the status and detail that the exception carries."""
+    the status and detail that the exception carries. An HTTPException is no fault of the program to them: of others they print
+    a traceback."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.status_code = UNPROCESSABLE
-        self.detail = message
+        HTTPException.__init__(self, UNPROCESSABLE, message)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class Generation:

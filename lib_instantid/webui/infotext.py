@@ -99,8 +99,8 @@ def _read(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise SettingsError(f"it is not as InstantID writes it ({error}).") from error
     people = values.get("people") if isinstance(values, dict) else None
-    if not isinstance(people, list) or not all(isinstance(person, dict) for person in people):
-        raise SettingsError("people: expected a list of people.")
+    if not people or not isinstance(people, list) or not all(isinstance(person, dict) for person in people):
+        raise SettingsError("the people are missing; it was cut off or changed.")
     if not all(isinstance(person.get("photos", []), list) for person in people):
         raise SettingsError("photos: expected a list of hashes.")
     return values

@@ -31,7 +31,7 @@ from lib_instantid.face.identity_files import (
     save_identity,
 )
 from lib_instantid.face.keypoints import black_map, draw_keypoints, fractions_to_pixels
-from lib_instantid.face.photos import Sight, face_of_photo, faces_of_photos
+from lib_instantid.face.photos import Sight, face_of_photo, faces_of_photos, look
 from lib_instantid.face.picture import Source, read_picture
 from lib_instantid.face.report import report
 from lib_instantid.guidance.placing import Head, place_heads
@@ -42,6 +42,9 @@ from lib_instantid.webui.words import in_page_words
 LOG = logging.getLogger(__name__)
 REMEMBERED = 32
 """Faces in photos and pose pictures, without the pictures: 2 kB each."""
+
+SHOWN = 640
+"""Pixels of the longer side of a photo that is sent back upright."""
 
 LONGEST_SIDE = 8192
 """Pixels of the output; beyond it no map is drawn for the page."""
@@ -118,16 +121,21 @@ class PanelService:
         return self._status(request)
 
     def _faces(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """photo: path of an upload. keypoints: five points by hand, or null. start: where placing them may begin."""
+        """photo: path of an upload. keypoints: five points by hand, or null.
+
+        In the answer, start: where placing them may begin. turned: the photo upright, where it lay on its side, or null.
+        """
         photo, by_hand = self._upload(request["photo"], "photo"), request.get("keypoints")
-        picture = read_picture(photo, "photo")
+        picture, turned = read_picture(photo, "photo"), 0
         size = picture.shape[1], picture.shape[0]
         if by_hand is None:
-            faces = from_left(self._around.analyser().faces(picture))
+            picture, found, turned = look(picture, self._around.analyser())
+            faces, size = from_left(found), (picture.shape[1], picture.shape[0])
         else:
             faces = [self._around.analyser().face_at(picture, fractions_to_pixels(by_hand, *size))]
         start = (average_head(*size) / size).tolist()
-        return {"size": size, "faces": [_described(picture, face) for face in faces], "start": start}
+        shown = _data_url(_png(_small(picture))) if turned else None
+        return {"size": size, "faces": [_described(picture, face) for face in faces], "start": start, "turned": shown}
 
     def _place(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """settings: as the API's; keypoints may be missing, which gives an average head. width, height: of the output."""
@@ -200,6 +208,13 @@ def _with_keypoints(person: Mapping[str, Any], average: Sequence[Sequence[float]
 
 def _placed(head: Head | None) -> dict[str, Any] | None:
     return {"keypoints": head.keypoints.tolist(), "depths": head.depths.tolist()} if head else None
+
+
+def _small(picture: Picture) -> Picture:
+    """At most as large as the page shows a photo."""
+    scale = min(1.0, SHOWN / max(picture.shape[:2]))
+    size = round(picture.shape[1] * scale), round(picture.shape[0] * scale)
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def _png(picture: Picture) -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_instantid.errors import PictureError
+from lib_instantid.face.picture import refuse_address
 from lib_instantid.guidance.settings import Picture
 
 BASE64_MARK = ";base64,"
@@ -33,6 +34,7 @@ def picture_of(value: Any, field: str, allowed: Sequence[Path]) -> Picture:
         if not mark:
             raise PictureError(f"{field}: found a data URL without base64; expected data:image/png;base64,….")
         return _decoded(content, field)
+    refuse_address(value, field)
     if "." in value or "\\" in value:  # base64 has neither
         return _allowed_path(value, field, allowed)
     return _decoded(value, field)

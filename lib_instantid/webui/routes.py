@@ -105,7 +105,7 @@ def save(services: Services, body: Body) -> Any:
     folder = services.identities()
     save_identity(combine([photo.face for photo in photos], name=name), folder)
     names = [f"photos[{i}]" for i in range(1, len(photos) + 1)]
-    reports = [report(photo.picture, photo.face).advice for photo in photos]
+    reports = [(*photo.advice, *report(photo.picture, photo.face).advice) for photo in photos]
     advice = [f"{field}: {text}" for field, texts in zip(names, reports, strict=True) for text in texts]
     return {**_saved(name, folder), "advice": [*advice, *stranger_advice([photo.face for photo in photos], names)]}
 

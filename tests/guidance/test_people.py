@@ -13,9 +13,11 @@ from PIL import Image
 
 from lib_instantid.errors import IdentityFileError, NoFaceFound, PictureError, SettingsError
 from lib_instantid.face.analyser import FaceAnalyser, open_analyser
+from lib_instantid.face.faces import Face
 from lib_instantid.face.identity import combine, strangers
 from lib_instantid.face.identity_files import save_identity
 from lib_instantid.face.keypoints import box_from_keypoints
+from lib_instantid.face.photos import TURNED
 from lib_instantid.guidance.people import ResolvedPerson, resolve_people
 from lib_instantid.guidance.settings import Person, Settings
 from tests.face.scenes import BLUE, GREEN, squares
@@ -87,6 +89,33 @@ def test_keypoints_place_the_head_with_the_box_of_an_average_face(analyser: Face
     expected = np.array(FIVE) * OUTPUT
     assert person.placed.keypoints == pytest.approx(expected, abs=1e-3)
     assert person.placed.box == pytest.approx(box_from_keypoints(expected), abs=1e-2)
+
+
+MARK = (9, 9, 9)
+
+
+class Upright:
+    """Finds faces only in pictures with a mark in the upper left corner, as no detector finds a face that lies on its side."""
+
+    provider = "cpu"
+
+    def __init__(self, inner: FaceAnalyser) -> None:
+        self.inner = inner
+
+    def faces(self, picture: np.ndarray) -> tuple[Face, ...]:
+        return self.inner.faces(picture) if tuple(picture[0, 0]) == MARK else ()
+
+
+@pytest.mark.parametrize(("quarters", "degrees"), [(0, 0), (1, 90), (2, 180), (3, 270)])
+def test_a_photo_that_lies_on_its_side_is_turned_and_that_is_said(analyser: FaceAnalyser, quarters: int, degrees: int) -> None:
+    upright = ONE.copy()
+    upright[:4, :4] = MARK
+    lying = Image.fromarray(np.rot90(upright, quarters).copy())
+    (person,) = resolve_people(Settings(people=[Person(photos=[lying])]), OUTPUT, Upright(analyser), Path("none"))  # type: ignore[arg-type]
+    assert np.array_equal(person.photos[0].picture, upright)
+    assert person.placed.keypoints == pytest.approx(analyser.faces(upright)[0].keypoints * 2)
+    said = [advice for advice in person.advice if "turned by" in advice]
+    assert said == ([f"people[1].photos[1]: {TURNED.format(degrees)}"] if degrees else [])
 
 
 def test_a_free_head_has_no_points_and_no_box(analyser: FaceAnalyser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -32,7 +33,7 @@ from lib_instantid.face.analyser import Analyser, open_analyser
 from lib_instantid.face.identity import cosine
 from lib_instantid.face.identity_files import load_identity
 from lib_instantid.face.keypoints import draw_keypoints
-from lib_instantid.webui.api import MAX_BODY, add_routes
+from lib_instantid.webui.api import DRAINED, MAX_BODY, add_routes
 from lib_instantid.webui.documentation import POINTS, ROUTES, Route
 from lib_instantid.webui.routes import Services
 from tests.face.scenes import GREEN, squares
@@ -48,6 +49,7 @@ ONE = squares(300, 200, [(90, 60, 70)])
 THREE = squares(600, 300, [(30, 40, 70), (250, 60, 110), (480, 100, 80)])
 OTHER = squares(300, 300, [(60, 80, 150)], GREEN)
 NOBODY = squares(120, 100, [])
+MEGABYTES_16 = 16 * 1024**2
 BASIC = Depends(HTTPBasic())
 
 
@@ -240,6 +242,31 @@ def test_a_request_over_the_limit_is_refused(client: TestClient) -> None:
     headers = {"Content-Type": "application/json"}
     answer = client.post("/instantid/faces", content=b" " * (MAX_BODY + 1), headers=headers)
     assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(("sent", "read"), [(2 * MAX_BODY, 2 * MAX_BODY), (8 * MAX_BODY, DRAINED + MEGABYTES_16)])
+def test_what_is_too_large_is_read_to_a_bound_before_it_is_refused(services: Services, sent: int, read: int) -> None:
+    """A client that is still sending reads no answer, and a browser shows a broken connection."""
+    taken, answers = [], []
+
+    async def receive() -> dict[str, Any]:
+        taken.append(MEGABYTES_16)
+        return {"type": "http.request", "body": b" " * MEGABYTES_16, "more_body": sum(taken) < sent}
+
+    async def send(message: dict[str, Any]) -> None:
+        answers.append(message.get("status"))
+
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/instantid/faces", "headers": headers, "query_string": b""}
+    asyncio.run(application(services, [])(scope, receive, send))  # type: ignore[arg-type]
+    assert answers[0] == 413
+    assert sum(taken) == read
+
+
+def test_an_address_is_not_fetched(client: TestClient) -> None:
+    answer = client.post("/instantid/faces", json={"photo": "https://example.org/ada.png"})
+    assert answer.status_code == 422
+    assert "photo: https://example.org/ada.png is an address, and none is fetched" in answer.json()["detail"]
 
 
 def test_a_path_is_read_below_an_allowed_folder_alone(client: TestClient, services: Services) -> None:

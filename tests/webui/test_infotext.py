@@ -173,6 +173,7 @@ STRANGE = {
     "no JSON": "me",
     "a list": "[]",
     "no people": "{}",
+    "empty people": "{'people':[]}",
     "people an object": "{'people':{}}",
     "a person a text": "{'people':['me']}",
     "photos a text": "{'people':[{'photos':'abc'}]}",
@@ -191,6 +192,7 @@ def test_a_foreign_or_changed_text_restores_nothing_and_says_so(strange: str) ->
     restored, (sentence,) = settings_from_infotext(STRANGE[strange], Path("nowhere"))
     assert restored == {}
     assert "cannot be read" in sentence
+    assert "people: empty" not in sentence
 
 
 def test_a_path_in_a_foreign_text_is_not_restored() -> None:
