@@ -54,7 +54,7 @@ def test_an_error_inside_sampling_leaves_nothing(
     assert webui.guided().files == guided.files
 
 
-@pytest.mark.parametrize("method", ["host.attach", "host.place", "host.rest"])
+@pytest.mark.parametrize("method", ["host.attach", "host.place"])
 def test_an_error_of_our_own_is_told_and_leaves_nothing(webui: WebUI, guided: Answer, plain: Answer, method: str) -> None:
     answer = webui.attempt({"people": [person()]}, probe={"break": method})
     assert answer.status in (422, 500)

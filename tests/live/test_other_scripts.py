@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.live.webui import EFFECT, ROUNDING, Answer, WebUI, difference, encoded, noise_picture
+from tests.live.webui import EFFECT, ROUNDING, Answer, WebUI, difference, encoded, noise_picture, person
 
 CHOICES = ("Sampler", "Checkpoint name", "[InstantID] control mode", "[InstantID] identity", "[InstantID] pose")
 """Axes whose values are chosen from a list."""
@@ -102,3 +102,21 @@ def test_the_next_batch_after_a_generation_inside_is_guided_again(webui: WebUI, 
     for i, picture in enumerate(found):
         outer = webui.guided(seed=1 + i).picture
         assert difference(picture, nested_alone(webui, outer, inner == "with")) < ROUNDING
+
+
+@pytest.mark.forge
+@pytest.mark.parametrize("method", ["MultiDiffusion", "Mixture of Diffusers"])
+def test_multidiffusions_tiles_each_have_their_part(webui: WebUI, guided: Answer, method: str) -> None:
+    """Four tiles of 192 pixels; and one tile as large as the picture, which changes nothing."""
+
+    def made(tile: int, settings: dict[str, Any] | None) -> np.ndarray:
+        own = {} if settings is None else {"InstantID": [settings]}
+        answer = webui.ask("txt2img", {}, {"MultiDiffusion Integrated": [True, method, tile, tile, 64, 2], **own})
+        assert answer.status == 200, answer.message
+        return answer.picture
+
+    one = {"people": [person()]}
+    assert difference(made(256, one), guided.picture) < ROUNDING
+    assert difference(made(192, one), made(192, None)) > EFFECT / 10
+    assert np.array_equal(made(192, one), made(192, one))
+    assert np.array_equal(webui.guided().picture, guided.picture)
