@@ -30,22 +30,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _download(args: argparse.Namespace, folders: list[Path]) -> None:
-    from tqdm import tqdm
-
     from lib_instantid.hosts.download import download
     from lib_instantid.hosts.model_files import HUB, find_models, missing
 
-    bars: dict[str, tqdm] = {}
-
-    def progress(name: str, done: int, total: int | None) -> None:
-        if name not in bars:
-            bars[name] = tqdm(total=total, desc=name, unit="B", unit_scale=True)
-        bar = bars[name]
-        bar.total = total
-        bar.update(done - bar.n)
-
-    try:
-        download(missing(find_models(folders)), args.models_dir, endpoint=args.endpoint or HUB, progress=progress)
-    finally:
-        for bar in bars.values():
-            bar.close()
+    download(missing(find_models(folders)), args.models_dir, endpoint=args.endpoint or HUB)

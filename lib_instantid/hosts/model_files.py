@@ -44,7 +44,7 @@ class ReleasedFile:
     """A published file.
 
     repository, path: on the hub. subfolder: below the person's folder, where `path` is kept; empty for the folder itself.
-    megabytes: about, 0 for less than one. licence: in words.
+    megabytes: about, 0 for less than one. licence: in words. sha256: hexadecimal, of the published file.
     """
 
     role: Role
@@ -53,6 +53,7 @@ class ReleasedFile:
     subfolder: str = ""
     megabytes: int
     licence: str
+    sha256: str
 
     @property
     def size(self) -> str:
@@ -69,14 +70,29 @@ class ReleasedFile:
 
 
 RELEASED = (
-    ReleasedFile(role=Role.ADAPTER, repository=INSTANTID, path="ip-adapter.bin", megabytes=1690, licence=APACHE),
-    ReleasedFile(role=Role.IDENTITYNET, repository=INSTANTID, path=f"{NET}/config.json", megabytes=0, licence=APACHE),
+    ReleasedFile(
+        role=Role.ADAPTER,
+        repository=INSTANTID,
+        path="ip-adapter.bin",
+        megabytes=1690,
+        licence=APACHE,
+        sha256="02b3618e36d803784166660520098089a81388e61a93ef8002aa79a5b1c546e1",
+    ),
+    ReleasedFile(
+        role=Role.IDENTITYNET,
+        repository=INSTANTID,
+        path=f"{NET}/config.json",
+        megabytes=0,
+        licence=APACHE,
+        sha256="2480c42f363d712faae8d0e17cb850a5d1e4cafc232fbd022b1d43eee45234eb",
+    ),
     ReleasedFile(
         role=Role.IDENTITYNET,
         repository=INSTANTID,
         path=f"{NET}/diffusion_pytorch_model.safetensors",
         megabytes=2500,
         licence=APACHE,
+        sha256="c8127be9f174101ebdafee9964d856b49b634435cf6daa396d3f593cf0bbbb05",
     ),
     *(
         ReleasedFile(
@@ -86,8 +102,12 @@ RELEASED = (
             subfolder=PACKAGE,
             megabytes=megabytes,
             licence=RESEARCH_ONLY,
+            sha256=sha256,
         )
-        for name, megabytes in ((DETECTOR_FILE, 17), (RECOGNISER_FILE, 261))
+        for name, megabytes, sha256 in (
+            (DETECTOR_FILE, 17, "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91"),
+            (RECOGNISER_FILE, 261, "4ab1d6435d639628a6f3e5008dd4f929edf4c4124b1a7169e1048f9fef534cdf"),
+        )
     ),
 )
 """What InstantID needs. The face models' archive holds three more, which it does not."""

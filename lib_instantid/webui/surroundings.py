@@ -16,7 +16,6 @@ from lib_instantid.webui.engine import Engine, Missing
 from lib_instantid.webui.panel_service import Download, Status, Surroundings
 
 LOG = logging.getLogger(__name__)
-MEGABYTE = 1_000_000
 
 
 class ModelDownload:
@@ -61,9 +60,8 @@ class ModelDownload:
         else:
             self._progress = ""
 
-    def _report(self, name: str, done: int, total: int | None) -> None:
-        share = f" of {total / MEGABYTE:.0f}" if total else ""
-        self._progress = f"Fetching {name}: {done / MEGABYTE:.0f}{share} MB"
+    def _report(self, name: str, megabytes: int) -> None:
+        self._progress = f"Fetching {name}, about {megabytes} MB; the WebUI's console shows how far it is."
 
 
 def surroundings_of(host: WebuiHost, engine: Engine, identities: Callable[[], Path], folder: Path) -> Surroundings:
