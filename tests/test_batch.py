@@ -174,6 +174,33 @@ def test_what_is_wrong_is_said_before_anything_is_made(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--init-picture", "missing.png"], "init_picture"),
+        (["--region", "missing.png"], "people[1].region"),
+        (["--person", '{"photos": ["missing.png"]}'], "people[2].photos[1]"),
+        (["--checkpoint", "missing"], "checkpoint missing: no such file"),
+        (["--models-dir", "missing"], "ip-adapter.bin: no such file"),
+    ],
+)
+def test_what_is_wrong_with_every_picture_is_said_before_anything_is_loaded(
+    given: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    word: str,
+) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("loaded")
+
+    for module in ("nets.adapter", "nets.identitynet", "hosts.embedded.checkpoint"):
+        name = {"nets.adapter": "load_adapter", "nets.identitynet": "load_identitynet"}.get(module, "load_pipeline")
+        monkeypatch.setattr(f"lib_instantid.{module}.{name}", never)
+    assert main([*given, *arguments]) == 1
+    assert word in capsys.readouterr().err.splitlines()[-1]
+
+
 def compared(weights_folder: Path, arguments: list[Any], capsys: pytest.CaptureFixture[str]) -> str:
     capsys.readouterr()
     assert main(["similarity", *map(str, arguments), "--models-dir", str(weights_folder)]) == 0

@@ -67,7 +67,7 @@ def run_batch(args: argparse.Namespace, job_of: JobOf, open_host: Callable[[], E
     """
     photos: list[Path | None] = [*pictures_in(args.photos_dir)] if args.photos_dir else [None]
     prompts = prompts_in(args.prompts_file) if args.prompts_file else [args.prompt]
-    list(_jobs(args, photos[0], prompts, job_of))  # what is wrong with the settings shows before anything is loaded
+    _check(next(_jobs(args, photos[0], prompts, job_of)), args.out, photos_vary=args.photos_dir is not None)
     batch = _Batch(host=open_host(), weights=_weights(args), identities=args.identities, total=len(photos) * len(prompts))
     try:
         for photo in photos:
@@ -76,6 +76,14 @@ def run_batch(args: argparse.Namespace, job_of: JobOf, open_host: Callable[[], E
         print(f"{batch.made} made, {batch.there} were there, {batch.total - batch.made - batch.there} not made.")
     if batch.problems:
         raise PictureError(f"{len(batch.problems)} of {len(photos)} photos could not be used: " + " ".join(batch.problems))
+
+
+def _check(first: tuple[Path, Job], out: Path, *, photos_vary: bool) -> None:
+    """What is wrong with every picture shows before anything is loaded; a bad photo costs its own pictures alone."""
+    from lib_instantid.hosts.embedded.record import check_out, check_sources
+
+    check_sources(first[1], first_photos=not photos_vary)
+    check_out(out)
 
 
 def _jobs(args: argparse.Namespace, photo: Path | None, prompts: list[str], job_of: JobOf) -> Iterator[tuple[Path, Job]]:

@@ -167,10 +167,10 @@ def _job(args: argparse.Namespace, settings: Settings) -> Job:
 
 
 def open_host(args: argparse.Namespace) -> EmbeddedHost:
-    """Everything loaded and on its device."""
+    """Everything loaded and on its device. All files are found and the checkpoint is looked at before anything is read."""
     import torch
 
-    from lib_instantid.hosts.embedded.checkpoint import load_pipeline
+    from lib_instantid.hosts.embedded.checkpoint import check_checkpoint, load_pipeline
     from lib_instantid.hosts.embedded.device import choose_device
     from lib_instantid.hosts.embedded.host import EmbeddedHost
     from lib_instantid.hosts.model_files import Role, find_role
@@ -180,8 +180,10 @@ def open_host(args: argparse.Namespace) -> EmbeddedHost:
 
     device = choose_device(args.device)
     dtype = getattr(torch, DTYPES[args.dtype or ("fp32" if device.type == "cpu" else "fp16")])
-    adapter = load_adapter(args.adapter or find_role(args.models_dir, Role.ADAPTER))
-    identitynet = load_identitynet(args.identitynet or find_role(args.models_dir, Role.IDENTITYNET))
+    check_checkpoint(args.checkpoint)
+    files = [args.adapter or find_role(args.models_dir, Role.ADAPTER)]
+    files += [args.identitynet or find_role(args.models_dir, Role.IDENTITYNET)]
     analyser = analyser_of(args)
+    adapter, identitynet = load_adapter(files[0]), load_identitynet(files[1])
     pipeline = load_pipeline(args.checkpoint, dtype, args.checkpoint_config).to(device)
     return EmbeddedHost(pipeline, adapter, place(identitynet, device, dtype), analyser, args.identities)

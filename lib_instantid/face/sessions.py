@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,7 +133,24 @@ def open_session(path: Path, signature: Signature, provider: str = "cpu") -> Net
             "downloaded, fetch it again."
         ) from failure
     _check(session, signature, path)
-    return Network(session, path, errors)
+    network = Network(session, path, errors)
+    if provider != "cpu" and network.provider == "cpu":
+        _say_once(_why_cpu(onnxruntime.get_available_providers(), failure))
+    return network
+
+
+def _why_cpu(available: list[str], failure: Exception | None) -> str:
+    """Why a GPU that was asked for is not used. available: what onnxruntime can use. failure: of the last that was tried."""
+    gpus = [ours for ours, theirs in PROVIDERS.items() if ours != "cpu" and any(name in available for name in theirs)]
+    if not gpus:
+        return "this onnxruntime is built for the CPU alone"
+    reason = f" ({_first_line(failure)})" if failure else "; its own message, above, says which library it lacks"
+    return f"onnxruntime has {', '.join(gpus)}, which did not start{reason}"
+
+
+@functools.cache
+def _say_once(reason: str) -> None:
+    logging.getLogger(__name__).warning("Faces are looked at on the CPU, a third of a second for each photo: %s.", reason)
 
 
 def provider_lists(provider: str, available: list[str]) -> list[list[str]]:

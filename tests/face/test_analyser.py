@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lib_instantid.errors import BadModelFile, MissingPackage
+from lib_instantid.face import sessions
 from lib_instantid.face.analyser import FaceAnalyser, open_analyser
 from lib_instantid.face.keypoints import box_from_keypoints
 from lib_instantid.face.landmarks import head_pose
@@ -173,3 +174,32 @@ def test_the_stand_in_models_are_the_same_every_time(models: Path, tmp_path: Pat
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
         path.name: path.read_bytes() for path in models.iterdir()
     }
+
+
+def test_where_a_gpu_was_asked_for_and_is_not_used_one_line_says_why(models: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sessions._say_once.cache_clear()
+    for _ in range(2):
+        assert open_analyser("builtin", models, "auto").provider == "cpu"
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith("Faces are looked at on the CPU, ")
+    assert "this onnxruntime is built for the CPU alone" in said
+    caplog.clear()
+    sessions._say_once.cache_clear()
+    assert open_analyser("builtin", models, "cpu").provider == "cpu"
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("available", "failure", "words"),
+    [
+        (["CPUExecutionProvider"], None, "built for the CPU alone"),
+        (
+            ["CUDAExecutionProvider", "CPUExecutionProvider"],
+            RuntimeError("no cuDNN 9"),
+            "has cuda, which did not start (no cuDNN 9)",
+        ),
+        (["DmlExecutionProvider", "CPUExecutionProvider"], None, "has directml, which did not start; its own message"),
+    ],
+)
+def test_the_reason_names_what_onnxruntime_has(available: list[str], failure: Exception | None, words: str) -> None:
+    assert words in sessions._why_cpu(available, failure)

@@ -75,12 +75,12 @@ def check_out(folder: Path) -> None:
         raise SettingsError(f"out: {folder} cannot be written to ({error}); name another folder.") from error
 
 
-def check_sources(job: Job) -> None:
-    """Read the pictures of a job, before anything is loaded. Raises PictureError."""
+def check_sources(job: Job, *, first_photos: bool = True) -> None:
+    """Read the pictures of a job, before anything is loaded. first_photos: also the first person's. Raises PictureError."""
     if job.init_picture is not None:
         read_picture(job.init_picture, "init_picture")
     for number, person in enumerate(job.settings.people, 1):
-        for index, photo in enumerate(person.photos, 1):
+        for index, photo in enumerate(person.photos if first_photos or number > 1 else (), 1):
             read_picture(photo, f"people[{number}].photos[{index}]")
         if person.pose == "pose picture" and person.pose_picture is not None:
             read_picture(person.pose_picture, f"people[{number}].pose_picture")
