@@ -8,7 +8,6 @@ from typing import Any
 
 from lib_instantid.errors import SettingsError
 from lib_instantid.face.analyser import Analyser, open_analyser
-from lib_instantid.hosts.model_files import Role, find_role
 
 Subparsers = Any
 """argparse does not name the type of `add_subparsers`."""
@@ -37,6 +36,8 @@ def add_identities_option(parser: argparse.ArgumentParser) -> None:
 
 
 def analyser_of(args: argparse.Namespace) -> Analyser:
+    from lib_instantid.hosts.model_files import Role, find_role
+
     folder = args.face_models or find_role(args.models_dir, Role.RECOGNISER).parent
     return open_analyser(args.face_backend, folder, args.provider)
 
