@@ -40,7 +40,6 @@ def load_pipeline(path: Path, dtype: torch.dtype, config: str | None = None) -> 
     Raises MissingModelFile, BadModelFile, UnsupportedModel, or DownloadError where the configurations cannot be had.
     """
     path = path.expanduser()
-    check_checkpoint(path)
     return _load_folder(path, dtype) if path.is_dir() else _load_file(path, dtype, config)
 
 
@@ -49,12 +48,8 @@ def check_checkpoint(path: Path) -> None:
     path = path.expanduser()
     if path.is_dir():
         _check_folder(path, _torch_files(path))
-    elif path.is_file():
-        _check_names(path, _names_and_metadata(path)[0])
     else:
-        raise MissingModelFile(
-            f"checkpoint {path}: no such file or folder. Give an SDXL .safetensors file or a diffusers folder."
-        )
+        _check_names(path, _names_and_metadata(path)[0])
 
 
 def _check_folder(folder: Path, torch_files: list[Path]) -> None:
@@ -124,6 +119,7 @@ def _variant(folder: Path) -> str | None:
 
 def _load_file(path: Path, dtype: torch.dtype, config: str | None) -> StableDiffusionXLPipeline:
     names, metadata = _names_and_metadata(path)
+    _check_names(path, names)
     scheduling = _scheduling(path, names, metadata)
     try:
         pipeline = _quietly(StableDiffusionXLPipeline.from_single_file, str(path), torch_dtype=dtype, config=config)
@@ -138,6 +134,10 @@ def _load_file(path: Path, dtype: torch.dtype, config: str | None) -> StableDiff
 
 
 def _names_and_metadata(path: Path) -> tuple[list[str], dict[str, str]]:
+    if not path.is_file():
+        raise MissingModelFile(
+            f"checkpoint {path}: no such file or folder. Give an SDXL .safetensors file or a diffusers folder."
+        )
     try:
         with safe_open(path, framework="pt") as file:
             return list(file.keys()), file.metadata() or {}
