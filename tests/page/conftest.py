@@ -49,8 +49,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"browser tests left out: {missing}", yellow=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
+    """Closed before the tests of other folders: while it runs, this thread has an event loop, in which asyncio.run refuses."""
     with sync_playwright() as playwright:
         browser = launch(playwright, str(CHROMIUM))
         yield browser
