@@ -1,4 +1,4 @@
-"""Run by the WebUI at each start: sees to it that a working onnxruntime is there, and touches nothing else.
+"""Run by the WebUI at each start: installs onnxruntime if there is none, and touches nothing else.
 
 If onnxruntime works, in any flavour and version, nothing happens. If none is installed, the CPU build is, with every
 distribution that is already there held at its version. Whatever is installed but broken is left as it is: one line names the
@@ -7,11 +7,7 @@ no model is downloaded, and whatever happens here, the WebUI starts.
 
     --skip-install             of the WebUI: nothing is looked at
     INSTANTID_SKIP_INSTALL=1   the same, as an environment variable
-    INSTANTID_ORT=<spec>       what to install instead of the CPU build, as "onnxruntime-gpu==1.20.1"
-
-A start at which everything works is remembered, so that the next ones take no time.
-
-Three steps: `look` finds out in a second interpreter, `decide` is a pure function of that, `act` does it.
+    INSTANTID_ONNXRUNTIME=gpu  if none is installed: the GPU build that fits torch's CUDA, in the place of the CPU build
 """
 
 # A failure here must not stop the WebUI, and its launcher reads what is printed.
@@ -23,227 +19,78 @@ import contextlib
 import importlib
 import importlib.metadata
 import io
-import json
 import os
 import re
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
-PROBED = {"numpy": "ndarray", "cv2": "imread", "onnxruntime": "InferenceSession"}
-"""Modules that faces need, each with what an emptied package lacks: a folder without files can be imported as well."""
-PRINTED = ("numpy", "cv2", "opencv", "onnxruntime", "ort_", "torch-")
-"""How the folders begin, in site-packages, that the probe's answer depends on."""
-REMEMBERED = Path(__file__).with_name(".install-works")
-MARK = "instantid-probe "
-PROBE_SECONDS = 120
-"""A cold start of torch from a slow disk takes about one minute."""
+CHECKS = {
+    "numpy": "import numpy; numpy.ndarray",
+    "torch": "import torch; torch.ones(1).numpy()",
+    "cv2": "import cv2; cv2.imread",
+    "onnxruntime": "import onnxruntime; onnxruntime.InferenceSession",
+}
+"""What faces need, the deepest cause first. Each reads a name, since a folder without files can be imported as well."""
+RECORDED_AS = {
+    "numpy": r"numpy",
+    "torch": r"torch",
+    "cv2": r"opencv-.*",
+    "onnxruntime": r"onnxruntime(?!-(extensions|genai|tools)).*|ort-nightly.*|ort-gpu-nightly.*",
+}
+"""Names of the distributions that bring a module."""
+NUMPY_2 = {"cv2": ((4, 10), ">=4.10,<6"), "onnxruntime": ((1, 19), ">=1.19,<1.27")}
+"""The first release for numpy 2, and those that need nothing newer of other packages (1.27 wants protobuf 4.25)."""
+GPU_BUILDS = {("11", "8"): ((1, 16), (1, 19)), ("12", "9"): ((1, 19), (1, 27))}
+"""Releases of onnxruntime-gpu on PyPI, from and below, by the major numbers of CUDA and cuDNN that they need."""
 TORCH_FOR_NUMPY_2 = (2, 5)
-"""Before 2.3 it cannot use numpy 2, and 2.3 and 2.4 can on some systems. From here on it is not asked, which takes 1.5 s."""
-WEBUI_NUMPY = "1.26.2"
-"""The pin of A1111 1.10 and of Forge."""
-SYSTEM_CURES = (
-    ("DLL load failed", "install https://aka.ms/vs/17/release/vc_redist.x64.exe and start again"),
-    ("libGL.so", "sudo apt install libgl1"),
-    ("libgthread", "sudo apt install libglib2.0-0"),
-)
-"""Parts of an import's error that a library of the system answers for, and no package."""
+"""Earlier ones may be built for numpy 1. From here on torch is not asked, which takes 1.5 s."""
+SYSTEM_CURES = {
+    "DLL load failed": "install https://aka.ms/vs/17/release/vc_redist.x64.exe and start again",
+    "libGL.so": "sudo apt install libgl1",
+    "libgthread": "sudo apt install libglib2.0-0",
+}
+"""By a part of an import's error: the cure where a library of the system is missing, and no package."""
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 VERSION = re.compile(r"(\d+!)?\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?(\+[a-z0-9]+([._-][a-z0-9]+)*)?", re.IGNORECASE)
+MARK = "instantid: "
+ASK = f"""
+import sys
+try:
+    exec(sys.argv[1])
+except Exception as error:
+    sys.exit(f"{MARK}{{type(error).__name__}}: {{error}}")
+"""
+"""A program that does what it is told. Other packages write to stderr too, so its own error begins with a mark."""
+SECONDS = 120
+"""A cold start of torch from a slow disk takes about one minute."""
 
 
-@dataclass(frozen=True)
-class Package:
-    """A library that several distributions can bring.
-
-    distributions: how their names begin. others: how names begin that begin so too, but bring something else.
-    numpy_2_since: the first release for numpy 2. numpy_2_range: releases for it that need nothing newer of other packages.
-    """
-
-    module: str
-    distributions: tuple[str, ...]
-    others: tuple[str, ...]
-    numpy_2_since: tuple[int, int]
-    numpy_2_range: str
-
-
-OPENCV = Package("cv2", ("opencv-",), (), (4, 10), ">=4.10,<6")
-RUNTIME = Package(
-    "onnxruntime",
-    ("onnxruntime", "ort-nightly", "ort-gpu-nightly"),
-    ("onnxruntime-extensions", "onnxruntime-genai", "onnxruntime-tools"),
-    (1, 19),
-    ">=1.19,<1.27",  # 1.27 wants protobuf 4.25, the WebUIs have 3.20
-)
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a fresh interpreter of the WebUI found.
-
-    errors: module → why it cannot be used, for those that cannot; "torch" is about its work with numpy.
-    installed: normalised name → version of every recorded distribution.
-    """
-
-    errors: Mapping[str, str] = field(default_factory=dict)
-    installed: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def numpy_2(self) -> bool:
-        return release(self.installed.get("numpy", "")) >= (2,)
-
-    def recorded(self, package: Package) -> tuple[str, str] | None:
-        """Name and version of the distribution that should have brought the package; None if there is none."""
-        for name in sorted(self.installed):
-            if name.startswith(package.distributions) and not name.startswith(package.others):
-                return name, self.installed[name]
-        return None
-
-
-@dataclass(frozen=True)
-class Install:
-    """To be installed: a requirement, as pip takes it."""
-
-    spec: str
-
-
-@dataclass(frozen=True)
-class Tell:
-    """To be told and left alone: the cause, and the command that mends it."""
-
-    line: str
-
-
-def release(version: str) -> tuple[int, ...]:
-    """Major and minor number: "2.1.2+cu121" → (2, 1); () if there is no number."""
-    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
-
-
-def one_line(text: object, limit: int = 200) -> str:
-    """Without line breaks, and short enough for a console."""
-    line = " ".join(str(text).split())
-    return line if len(line) <= limit else f"{line[:limit]}…"
-
-
-def named(error: BaseException) -> str:
-    """Kind and text of an error; onnxruntime's has no text when it meets the wrong numpy."""
-    return one_line(f"{type(error).__name__}: {error}").rstrip(": ")
-
-
-def pip(*arguments: str) -> str:
-    """A command line for the user, for the interpreter that runs this. Quoted as every shell takes it."""
-    words = (sys.executable, "-m", "pip", "install", *arguments)
-    return " ".join(f'"{word}"' if set(word) & set(" <>;&()[*") else word for word in words)
-
-
-# --- decide: pure ---
-
-
-def decide(found: Found, wanted: str = "") -> Install | Tell | None:
-    """What to do; None: nothing, all works.
-
-    wanted: the requirement to install instead of the CPU build, if anything is to be installed.
-    """
-    line = numpy_trouble(found) or opencv_missing(found) or trouble(found, OPENCV) or trouble(found, RUNTIME)
-    if line:
-        return Tell(line)
-    if "onnxruntime" not in found.errors:
-        return None
-    return Install(wanted or ("onnxruntime>=1.19" if found.numpy_2 else "onnxruntime>=1.16"))
-
-
-def numpy_trouble(found: Found) -> str:
-    """numpy itself, or a torch that is built for numpy 1; "" if there is none."""
-    version = found.installed.get("numpy", "")
-    if "numpy" in found.errors:
-        if not version:
-            return f"numpy is not installed for {sys.executable}. Run install.py with the Python of the WebUI"
-        cure = pip("--force-reinstall", "--no-deps", f"numpy=={version}")
-        return f"numpy {version} is installed but does not work ({found.errors['numpy']}). To mend it: {cure}"
-    if "torch" in found.errors:
-        return (
-            f"torch {found.installed.get('torch')} cannot use numpy {version} ({found.errors['torch']}): another extension has "
-            f"upgraded numpy. To mend it: {pip(f'numpy=={WEBUI_NUMPY}')}"
-        )
-    return ""
-
-
-def opencv_missing(found: Found) -> str:
-    """OpenCV belongs to the WebUI (facexlib brings it). 4.11 is the last for numpy 1."""
-    if "cv2" not in found.errors or found.recorded(OPENCV):
-        return ""
-    cure = pip("--no-deps", "opencv-python<6" if found.numpy_2 else "opencv-python<=4.11.0.86")
-    return f"OpenCV is not installed ({found.errors['cv2']}). To mend it: {cure}"
-
-
-def trouble(found: Found, package: Package) -> str:
-    """Cause and cure of a package that is recorded but cannot be used; "" if it can, or is not recorded."""
-    recorded = found.recorded(package)
-    if package.module not in found.errors or not recorded:
-        return ""
-    name, version = recorded
-    error = found.errors[package.module]
-    if found.numpy_2 and release(version) < package.numpy_2_since:
-        cause = f"{name} {version} is built for numpy 1, and numpy {found.installed['numpy']} is installed ({error})"
-        return f"{cause}. To mend it: {pip('--no-deps', name + package.numpy_2_range)}"
-    cause = f"{name} {version} is installed but does not work ({error})"
-    if error.startswith(("AttributeError", "ModuleNotFoundError")):
-        cause += ": its files are gone, as after another flavour of it was uninstalled"
-    reinstall = pip("--force-reinstall", "--no-deps", f"{name}=={version}")
-    return f"{cause}. To mend it: {next((cure for text, cure in SYSTEM_CURES if text in error), reinstall)}"
-
-
-# --- look: a second interpreter, since an import may crash, and what is imported here could not be replaced on Windows ---
-
-
-def look() -> Found:
-    """Imports what is needed with the WebUI's Python. raises TimeoutExpired; OSError: no interpreter could be started."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--probe"]
-    child = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=PROBE_SECONDS)
-    errors = {}
-    for line in child.stdout.decode("utf-8", "replace").splitlines():
-        if line.startswith(MARK):
-            module, error = json.loads(line[len(MARK) :])
-            errors[module] = error
-    if not errors:
-        raise RuntimeError(f"the probe ended with exit code {child.returncode} and said nothing")
-    return Found({module: error for module, error in errors.items() if error}, installed_versions())
-
-
-def probe() -> None:
-    """In the second interpreter: per module one line that says it crashed, then, if it did not, one with what is true."""
-    for module in (*PROBED, "torch"):
-        report(module, "Python crashed at its import")
-        try:
-            if module == "torch":
-                try_torch_with_numpy()
-            else:
-                getattr(importlib.import_module(module), PROBED[module])
-        except Exception as error:
-            report(module, named(error))
-        else:
-            report(module, "")
-
-
-def report(module: str, error: str) -> None:
-    """Own lines, and flushed: other extensions' packages print at import too, and a crash loses what is buffered."""
-    print(f"\n{MARK}{json.dumps([module, error])}", flush=True)
-
-
-def try_torch_with_numpy() -> None:
-    """raises RuntimeError "Numpy is not available": torch is built for numpy 1. Other faults of torch are not ours to judge."""
+def run() -> str:
+    """The whole of it. Returns the line to print, "" for none, and never raises."""
     try:
-        versions = {name: release(importlib.metadata.version(name)) for name in ("numpy", "torch")}
-        if versions["numpy"] < (2,) or versions["torch"] >= TORCH_FOR_NUMPY_2:
-            return
-        torch = importlib.import_module("torch")
-    except Exception:
-        return
-    torch.ones(1).numpy()
+        if skipped():
+            return ""
+        installed = installed_versions()
+        module, error = first_fault(installed)
+        if module == "onnxruntime" and not recorded(module, installed):
+            return install(installed, os.environ.get("INSTANTID_ONNXRUNTIME", ""))
+        return advice(module, error, installed) if error else ""
+    except (Exception, SystemExit) as error:
+        return f"install.py gave up, and nothing more was done ({one_line(f'{type(error).__name__}: {error}')})"
+
+
+def skipped() -> bool:
+    """Whether the user wants nothing installed. `launch` is the WebUI's, and not there when run by hand."""
+    if os.environ.get("INSTANTID_SKIP_INSTALL", "0") not in ("", "0"):
+        return True
+    try:
+        launch = importlib.import_module("launch")
+    except (Exception, SystemExit):  # argparse exits
+        return False
+    return bool(getattr(getattr(launch, "args", None), "skip_install", False))
 
 
 def installed_versions() -> dict[str, str]:
@@ -260,34 +107,98 @@ def installed_versions() -> dict[str, str]:
     return versions
 
 
-# --- act ---
+def recorded(module: str, installed: Mapping[str, str]) -> tuple[str, str] | None:
+    """Name and version of the distribution that should have brought a module; None if there is none."""
+    return next(((name, installed[name]) for name in sorted(installed) if re.fullmatch(RECORDED_AS[module], name)), None)
 
 
-def act(action: Install | Tell | None) -> str:
-    """Does it, and returns the line to print; "": none."""
-    if isinstance(action, Install):
-        return install(action.spec)
-    return action.line if action else ""
+def first_fault(installed: Mapping[str, str]) -> tuple[str, str]:
+    """The first module that faces cannot use, and why; two empty texts if all work."""
+    checks = dict(CHECKS)
+    if release(installed.get("numpy")) < (2,) or release(installed.get("torch")) >= TORCH_FOR_NUMPY_2:
+        del checks["torch"]
+    if not ask("; ".join(checks.values()))[1]:
+        return "", ""
+    for module, check in checks.items():
+        error = ask(check)[1]
+        if error and (module != "torch" or re.search("numpy|crashed", error, re.IGNORECASE)):  # the rest of torch is not ours
+            return module, error
+    return "", ""
 
 
-def install(spec: str) -> str:
-    """Installs one requirement and nothing but what it lacks. Returns what came of it, in one line."""
-    before = installed_versions()
+def ask(code: str) -> tuple[str, str]:
+    """What a second interpreter prints and the error it ends with, "" for none.
+
+    A second one, because an import may crash it, and because Windows could not replace what is imported here.
+    raises TimeoutExpired; OSError: no interpreter could be started.
+    """
+    done = subprocess.run([sys.executable, "-c", ASK, code], capture_output=True, timeout=SECONDS)
+    if not done.returncode:
+        return done.stdout.decode("utf-8", "replace"), ""
+    _, mark, error = done.stderr.decode("utf-8", "replace").rpartition(MARK)
+    return "", one_line(error) if mark else f"Python crashed at its import with exit code {done.returncode}"
+
+
+def advice(module: str, error: str, installed: Mapping[str, str]) -> str:
+    """Cause and cure of what is broken, in one line."""
+    name, version = recorded(module, installed) or ("", "")
+    numpy = installed.get("numpy")
+    first, releases = NUMPY_2.get(module, ((), ""))
+    if module == "torch":
+        cause = f"torch {version} cannot use numpy {numpy} ({error}): another extension has upgraded numpy"
+        return f"{cause}. To mend it: {pip('numpy<2')}"
+    if not name and module == "cv2":
+        cure = pip("--no-deps", "opencv-python<6" if release(numpy) >= (2,) else "opencv-python<=4.11.0.86")
+        return f"OpenCV is not installed ({error}). To mend it: {cure}"
+    if not name:
+        return f"{module} is not installed for {sys.executable}. Run install.py with the Python of the WebUI"
+    if release(numpy) >= (2,) and release(version) < first:
+        cause = f"{name} {version} is built for numpy 1, and numpy {numpy} is installed ({error})"
+        return f"{cause}. To mend it: {pip('--no-deps', name + releases)}"
+    gone = error.startswith(("AttributeError", "ModuleNotFoundError"))
+    cause = f"{name} {version} is installed but does not work ({error})"
+    cause += ": its files are gone, as after another flavour of it was uninstalled" if gone else ""
+    reinstall = pip("--force-reinstall", "--no-deps", f"{name}=={version}")
+    return f"{cause}. To mend it: {next((cure for text, cure in SYSTEM_CURES.items() if text in error), reinstall)}"
+
+
+def requirement(installed: Mapping[str, str], flavour: str) -> tuple[str, str]:
+    """What to install, and why it is not what was asked for, "" if it is. flavour: "gpu", or "" for the CPU build."""
+    lowest = NUMPY_2["onnxruntime"][0] if release(installed.get("numpy")) >= (2,) else (1, 16)
+    cpu = "onnxruntime>={}.{}".format(*lowest)
+    if flavour not in ("", "gpu"):
+        return cpu, f'INSTANTID_ONNXRUNTIME is "{flavour}", and only "gpu" is known'
+    if not flavour:
+        return cpu, ""
+    answer, error = ask("import torch; print(torch.version.cuda, torch.backends.cudnn.version())")
+    cuda, cudnn = (answer.split() or ["None", "None"])[-2:]
+    if "None" in (cuda, cudnn):
+        return cpu, f"torch has no CUDA{f' ({error})' if error else ''}, so the GPU build would not run"
+    first, limit = GPU_BUILDS.get((cuda.split(".")[0], cudnn[0]), (lowest, lowest))  # cuDNN: 8902 is 8.9.2, 90100 is 9.1.0
+    if lowest >= limit:
+        return cpu, f"PyPI has no GPU build for torch's CUDA {cuda} with cuDNN {cudnn[0]} and numpy {installed.get('numpy')}"
+    return "onnxruntime-gpu>={}.{},<{}.{}".format(*max(first, lowest), *limit), ""
+
+
+def install(installed: Mapping[str, str], flavour: str) -> str:
+    """Installs onnxruntime and nothing but what it lacks. Returns what came of it, in one line."""
+    spec, otherwise = requirement(installed, flavour)
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder, "constraints.txt")
-        constraints.write_text("".join(f"{line}\n" for line in frozen(before)), encoding="ascii")
+        constraints.write_text("".join(f"{line}\n" for line in frozen(installed)), encoding="ascii")
         done = subprocess.run(pip_command(spec, constraints), capture_output=True)
     if done.returncode:
-        held = [f"{name}=={before[name]}" for name in ("numpy", "protobuf") if name in before]
+        held = [f"{name}=={installed[name]}" for name in ("numpy", "protobuf") if name in installed]
         reason = last_error(done.stderr.decode("utf-8", "replace"))
         return f"{spec} could not be installed ({reason}). By hand: {pip('--only-binary=:all:', spec, *held)}"
-    after = decide(look())
-    if isinstance(after, Tell):
-        return after.line
-    if after:
+    now = installed_versions()
+    module, error = first_fault(now)
+    found = recorded("onnxruntime", now)
+    if not found:
         return f"pip has installed {spec}, but this Python does not find it: {sys.executable}"
-    name, version = Found(installed=installed_versions()).recorded(RUNTIME) or (spec, "")
-    return f"{name} {version} was installed, which finds the faces"
+    if error:
+        return advice(module, error, now)
+    return f"{' '.join(found)} was installed, which finds the faces{f' ({otherwise})' if otherwise else ''}"
 
 
 def frozen(versions: Mapping[str, str]) -> Iterator[str]:
@@ -305,59 +216,30 @@ def pip_command(spec: str, constraints: Path) -> list[str]:
     return [sys.executable, "-m", "pip", "install", *options, "-c", str(constraints), spec]
 
 
+def pip(*arguments: str) -> str:
+    """A command line for the user, for the interpreter that runs this. Quoted as every shell takes it."""
+    words = (sys.executable, "-m", "pip", "install", *arguments)
+    return " ".join(f'"{word}"' if set(word) & set(" <>;&()[*") else word for word in words)
+
+
 def last_error(output: str) -> str:
     """The last line of pip's that says ERROR, or else its last line."""
     lines = [line for line in output.splitlines() if line.strip()] or ["pip said nothing"]
     return one_line(next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1]))
 
 
-# --- the whole ---
+def release(version: str | None) -> tuple[int, ...]:
+    """Major and minor number: "2.1.2+cu121" → (2, 1); () if there is no number."""
+    return tuple(int(number) for number in re.findall(r"\d+", version or "")[:2])
 
 
-def skipped() -> bool:
-    """Whether the user wants nothing installed. `launch` is the WebUI's, and not there when run by hand."""
-    if os.environ.get("INSTANTID_SKIP_INSTALL", "0") not in ("", "0"):
-        return True
-    try:
-        launch = importlib.import_module("launch")
-    except (Exception, SystemExit):  # argparse exits
-        return False
-    return bool(getattr(getattr(launch, "args", None), "skip_install", False))
-
-
-def fingerprint() -> str:
-    """Of what the probe's answer depends on: this Python, this file, and the recorded packages and their folders."""
-    seen = {}
-    for place in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
-        for entry in os.scandir(place):
-            if entry.name.lower().startswith(PRINTED):
-                seen[entry.path] = entry.stat().st_mtime_ns
-    return json.dumps([sys.executable, sys.version, Path(__file__).stat().st_mtime_ns, sorted(seen.items())])
-
-
-def run() -> str:
-    """The whole of it. Returns the line to print, "" for none, and never raises.
-
-    Once everything works, that is remembered in a file, and the next starts look no further until something changes.
-    """
-    try:
-        if REMEMBERED.is_file() and REMEMBERED.read_text(encoding="utf-8") == fingerprint():
-            return ""
-        if skipped():
-            return ""
-        action = decide(look(), os.environ.get("INSTANTID_ORT", "").strip())
-        if action is None:
-            with contextlib.suppress(OSError):  # a folder that cannot be written to
-                REMEMBERED.write_text(fingerprint(), encoding="utf-8")
-        return act(action)
-    except (Exception, SystemExit) as error:
-        return f"install.py gave up, and nothing more was done ({named(error)})"
+def one_line(text: str, limit: int = 200) -> str:
+    """Without line breaks, and short enough for a console."""
+    line = " ".join(text.split()).rstrip(": ")
+    return line if len(line) <= limit else f"{line[:limit]}…"
 
 
 def main() -> None:
-    if sys.argv[1:] == ["--probe"]:
-        probe()
-        return
     line = run()
     if line:
         with contextlib.suppress(Exception):  # a console that is gone

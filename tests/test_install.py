@@ -16,12 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
 import install
-from install import Found, Install, Tell, decide
 
 SCRIPT = Path(install.__file__).resolve()
 HOST = {"numpy": "1.26.2", "protobuf": "3.20.0", "opencv-python": "4.11.0.86", "torch": "2.1.2+cu121"}
@@ -29,120 +26,83 @@ NUMPY_2 = HOST | {"numpy": "2.2.6", "torch": "2.7.1"}
 EMPTY = "AttributeError: module 'onnxruntime' has no attribute 'InferenceSession'"
 ABSENT = "ModuleNotFoundError: No module named 'onnxruntime'"
 DLL = "ImportError: DLL load failed while importing onnxruntime_pybind11_state: the routine failed."
+NO_CV2 = "ModuleNotFoundError: No module named 'cv2'"
 LIB_GL = "ImportError: libGL.so.1: cannot open shared object file: No such file or directory"
 
 # --- the decision ---
 
 
 @pytest.mark.parametrize(
-    "recorded",
-    [{}, {"onnxruntime": "1.10.0"}, {"onnxruntime-gpu": "1.17.1"}, {"onnxruntime": "1.23.2", "onnxruntime-gpu": "1.20.1"}],
-    ids=str,
+    ("module", "error", "installed", "parts"),
+    [
+        (
+            "onnxruntime",
+            EMPTY,
+            HOST | {"onnxruntime-gpu": "1.20.1"},
+            ("onnxruntime-gpu 1.20.1", EMPTY, "uninstalled", "--force-reinstall --no-deps onnxruntime-gpu==1.20.1"),
+        ),
+        (
+            "onnxruntime",
+            ABSENT,
+            HOST | {"onnxruntime": "1.23.2", "onnxruntime-extensions": "0.12"},
+            ("onnxruntime 1.23.2", "uninstalled", "--force-reinstall --no-deps onnxruntime==1.23.2"),
+        ),
+        (
+            "onnxruntime",
+            "ImportError",
+            NUMPY_2 | {"onnxruntime": "1.17.1"},
+            ("onnxruntime 1.17.1 is built for numpy 1", "numpy 2.2.6", '--no-deps "onnxruntime>=1.19,<1.27"'),
+        ),
+        ("onnxruntime", DLL, HOST | {"onnxruntime": "1.23.2"}, ("DLL load failed", "vc_redist.x64.exe")),
+        ("cv2", NO_CV2, {"numpy": "1.26.2"}, ("OpenCV is not installed", '--no-deps "opencv-python<=4.11.0.86"')),
+        ("cv2", NO_CV2, {"numpy": "2.2.6"}, ("OpenCV is not installed", '--no-deps "opencv-python<6"')),
+        (
+            "cv2",
+            "AttributeError: module 'cv2' has no attribute 'imread'",
+            HOST,
+            ("opencv-python 4.11.0.86", "uninstalled", "--force-reinstall --no-deps opencv-python==4.11.0.86"),
+        ),
+        ("cv2", LIB_GL, HOST, ("libGL.so.1", "apt install libgl1")),
+        (
+            "cv2",
+            "ImportError: numpy.core.multiarray failed to import",
+            NUMPY_2 | {"opencv-python": "4.8.1.78"},
+            ("opencv-python 4.8.1.78 is built for numpy 1", '--no-deps "opencv-python>=4.10,<6"'),
+        ),
+        (
+            "torch",
+            "RuntimeError: Numpy is not available",
+            NUMPY_2 | {"torch": "2.1.2+cu121"},
+            ("torch 2.1.2+cu121 cannot use numpy 2.2.6", "another extension", 'pip install "numpy<2"'),
+        ),
+        ("numpy", "ImportError: x", HOST, ("numpy 1.26.2", "--force-reinstall --no-deps numpy==1.26.2")),
+        ("numpy", "ModuleNotFoundError: x", {}, (sys.executable, "Python of the WebUI")),
+    ],
 )
-@pytest.mark.parametrize("wanted", ["", "onnxruntime-gpu==1.20.1"])
-def test_an_onnxruntime_that_works_is_left_alone_whatever_it_is(recorded: dict[str, str], wanted: str) -> None:
-    assert decide(Found({}, HOST | recorded), wanted) is None
+def test_what_is_broken_is_explained_in_one_line_with_the_cure(
+    module: str, error: str, installed: dict[str, str], parts: tuple[str, ...]
+) -> None:
+    line = install.advice(module, error, installed)
+    assert [part for part in parts if part not in line] == []
+    assert "\n" not in line
 
 
 @pytest.mark.parametrize(
-    ("installed", "wanted", "spec"),
+    ("installed", "spec"),
     [
-        (HOST, "", "onnxruntime>=1.16"),
-        (NUMPY_2, "", "onnxruntime>=1.19"),
-        (HOST, "onnxruntime-gpu==1.20.1", "onnxruntime-gpu==1.20.1"),
-        (HOST | {"onnxruntime-extensions": "0.12"}, "", "onnxruntime>=1.16"),
+        (HOST, "onnxruntime>=1.16"),
+        (NUMPY_2, "onnxruntime>=1.19"),
+        (HOST | {"onnxruntime-extensions": "0.12"}, "onnxruntime>=1.16"),
     ],
-    ids=["numpy 1", "numpy 2", "INSTANTID_ORT", "a package of a similar name"],
 )
-def test_onnxruntime_is_installed_if_none_is_there(installed: dict[str, str], wanted: str, spec: str) -> None:
-    for error in (ABSENT, EMPTY):  # EMPTY: a folder that an uninstallation has left
-        assert decide(Found({"onnxruntime": error}, installed), wanted) == Install(spec)
+def test_the_cpu_build_that_fits_numpy(installed: dict[str, str], spec: str) -> None:
+    assert install.requirement(installed, "") == (spec, "")
+    assert install.recorded("onnxruntime", installed) is None
 
 
-LEFT_ALONE = {
-    "emptied": (
-        Found({"onnxruntime": EMPTY}, HOST | {"onnxruntime-gpu": "1.20.1"}),
-        ("onnxruntime-gpu 1.20.1", EMPTY, "uninstalled", "--force-reinstall --no-deps onnxruntime-gpu==1.20.1"),
-    ),
-    "recorded, but gone": (
-        Found({"onnxruntime": ABSENT}, HOST | {"onnxruntime": "1.23.2"}),
-        ("onnxruntime 1.23.2", "uninstalled", "--force-reinstall --no-deps onnxruntime==1.23.2"),
-    ),
-    "built for numpy 1": (
-        Found({"onnxruntime": "ImportError"}, NUMPY_2 | {"onnxruntime": "1.17.1"}),
-        ("onnxruntime 1.17.1 is built for numpy 1", "numpy 2.2.6", '--no-deps "onnxruntime>=1.19,<1.27"'),
-    ),
-    "crashes": (
-        Found({"onnxruntime": "Python crashed at its import"}, HOST | {"onnxruntime": "1.23.2"}),
-        ("crashed", "--force-reinstall --no-deps onnxruntime==1.23.2"),
-    ),
-    "Windows without its C++ runtime": (
-        Found({"onnxruntime": DLL}, HOST | {"onnxruntime": "1.23.2"}),
-        ("DLL load failed", "vc_redist.x64.exe"),
-    ),
-    "OpenCV missing": (
-        Found({"cv2": "ModuleNotFoundError: No module named 'cv2'"}, {"numpy": "1.26.2"}),
-        ("OpenCV is not installed", '--no-deps "opencv-python<=4.11.0.86"'),
-    ),
-    "OpenCV missing, numpy 2": (
-        Found({"cv2": "ModuleNotFoundError: No module named 'cv2'"}, {"numpy": "2.2.6"}),
-        ("OpenCV is not installed", '--no-deps "opencv-python<6"'),
-    ),
-    "OpenCV emptied": (
-        Found({"cv2": "AttributeError: module 'cv2' has no attribute 'imread'"}, HOST),
-        ("opencv-python 4.11.0.86", "uninstalled", "--force-reinstall --no-deps opencv-python==4.11.0.86"),
-    ),
-    "OpenCV without libGL": (Found({"cv2": LIB_GL}, HOST), ("libGL.so.1", "apt install libgl1")),
-    "OpenCV built for numpy 1": (
-        Found({"cv2": "ImportError: numpy.core.multiarray failed to import"}, NUMPY_2 | {"opencv-python": "4.8.1.78"}),
-        ("opencv-python 4.8.1.78 is built for numpy 1", '--no-deps "opencv-python>=4.10,<6"'),
-    ),
-    "torch built for numpy 1": (
-        Found({"torch": "RuntimeError: Numpy is not available"}, NUMPY_2 | {"torch": "2.1.2+cu121"}),
-        ("torch 2.1.2+cu121 cannot use numpy 2.2.6", "another extension", "pip install numpy==1.26.2"),
-    ),
-    "numpy broken": (
-        Found({"numpy": "ImportError: x", "cv2": "x", "onnxruntime": "x"}, HOST),
-        ("numpy 1.26.2", "--force-reinstall --no-deps numpy==1.26.2"),
-    ),
-    "another Python": (
-        Found({"numpy": "ModuleNotFoundError: x", "cv2": "x", "onnxruntime": "x"}, {}),
-        (sys.executable, "Python of the WebUI"),
-    ),
-}
-
-
-@pytest.mark.parametrize("case", LEFT_ALONE)
-@pytest.mark.parametrize("wanted", ["", "onnxruntime-gpu"])
-def test_what_is_broken_is_explained_in_one_line_with_the_cure(case: str, wanted: str) -> None:
-    found, parts = LEFT_ALONE[case]
-    action = decide(found, wanted)
-    assert isinstance(action, Tell)
-    assert [part for part in parts if part not in action.line] == []
-    assert "\n" not in action.line
-
-
-def test_the_deepest_cause_is_told_first() -> None:
-    errors = {"torch": "RuntimeError: Numpy is not available", "cv2": "ImportError", "onnxruntime": "ImportError"}
-    order = []
-    while isinstance(action := decide(Found(errors, NUMPY_2 | {"onnxruntime": "1.17.1"})), Tell):
-        order.append(action.line.split()[0])
-        errors = dict(list(errors.items())[1:])
-    assert order == ["torch", "opencv-python", "onnxruntime"]
-
-
-@given(
-    broken=st.sets(st.sampled_from(["numpy", "cv2", "onnxruntime", "torch"])),
-    recorded=st.sets(st.sampled_from(["numpy", "opencv-python", "onnxruntime", "onnxruntime-gpu", "ort-nightly", "torch"])),
-    version=st.sampled_from(["1.17.1", "2.2.6", "nonsense", ""]),
-)
-def test_it_installs_only_if_onnxruntime_alone_is_missing_and_none_is_recorded(
-    broken: set[str], recorded: set[str], version: str
-) -> None:
-    action = decide(Found(dict.fromkeys(broken, "an error"), dict.fromkeys(recorded, version)))
-    none_recorded = recorded.isdisjoint({"onnxruntime", "onnxruntime-gpu", "ort-nightly"})
-    assert isinstance(action, Install) == (broken == {"onnxruntime"} and none_recorded)
-    assert (action is None) == (not broken)
+@pytest.mark.parametrize("name", ["onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "ort-nightly", "ort-gpu-nightly"])
+def test_every_flavour_is_onnxruntime(name: str) -> None:
+    assert install.recorded("onnxruntime", HOST | {name: "1.20.1"}) == (name, "1.20.1")
 
 
 # --- the script, run as the WebUI runs it ---
@@ -241,18 +201,8 @@ def host(tmp_path: Path) -> Environment:
 def test_nothing_is_said_and_done_if_all_works(host: Environment) -> None:
     host.package("onnxruntime", WORKING, "1.23.2")
     assert host.start() == []
-    assert host.start(INSTANTID_ORT="onnxruntime-gpu==1.20.1") == []
+    assert host.start(INSTANTID_ONNXRUNTIME="gpu") == []
     assert host.pip_calls == []
-
-
-def test_once_all_works_it_is_not_looked_at_again_until_something_changes(host: Environment) -> None:
-    host.package("onnxruntime", WORKING, "1.23.2")
-    assert host.start() == []
-    host.package("onnxruntime", "raise ImportError('probed')", "")  # the folder stays as it is: only a probe would notice
-    assert host.start() == []
-    host.record("numpy", "1.26.4")
-    assert "probed" in "".join(host.start())
-    assert "probed" in "".join(host.start())
 
 
 def test_nothing_is_said_in_the_environment_of_these_tests() -> None:
@@ -309,11 +259,50 @@ def test_versions_that_pip_cannot_read_are_left_out(version: str) -> None:
     assert list(install.frozen({"a-name": version})) == []
 
 
-def test_what_to_install_and_from_where_can_be_said(host: Environment) -> None:
-    host.start(INSTANTID_ORT="onnxruntime-gpu==1.20.1", INDEX_URL="https://mirror.example/simple")
+def test_a_mirror_is_used(host: Environment) -> None:
+    host.start(INDEX_URL="https://mirror.example/simple")
     ((arguments, _),) = host.pip_calls
-    assert arguments[-1] == "onnxruntime-gpu==1.20.1"
     assert arguments[arguments.index("--index-url") + 1] == "https://mirror.example/simple"
+
+
+CUDA = """
+class version: cuda = {cuda!r}
+class backends:
+    class cudnn: version = staticmethod(lambda: {cudnn})
+"""
+"""What a torch says of itself."""
+
+
+@pytest.mark.parametrize(
+    ("cuda", "cudnn", "numpy", "spec", "said"),
+    [
+        ("11.8", 8700, "1.26.2", "onnxruntime-gpu>=1.16,<1.19", ""),
+        ("12.1", 90100, "1.26.2", "onnxruntime-gpu>=1.19,<1.27", ""),
+        ("12.8", 90701, "2.2.6", "onnxruntime-gpu>=1.19,<1.27", ""),
+        ("12.1", 8902, "1.26.2", "onnxruntime>=1.16", "no GPU build for torch's CUDA 12.1 with cuDNN 8"),
+        ("11.8", 8700, "2.2.6", "onnxruntime>=1.19", "no GPU build for torch's CUDA 11.8 with cuDNN 8 and numpy 2.2.6"),
+        ("13.0", 91200, "2.2.6", "onnxruntime>=1.19", "no GPU build for torch's CUDA 13.0 with cuDNN 9"),
+        (None, None, "1.26.2", "onnxruntime>=1.16", "torch has no CUDA"),
+    ],
+)
+def test_the_gpu_build_fits_torch_or_it_is_said_why_not(
+    host: Environment, cuda: str | None, cudnn: int | None, numpy: str, spec: str, said: str
+) -> None:
+    host.package("numpy", "ndarray = list", numpy)
+    host.package("torch", CUDA.format(cuda=cuda, cudnn=cudnn), "2.5.0")
+    host.pip(BRINGS.format(body=WORKING))
+    (line,) = host.start(INSTANTID_ONNXRUNTIME="gpu")
+    assert said in line
+    assert ("(" in line) == bool(said)
+    ((arguments, constraints),) = host.pip_calls
+    assert arguments[-1] == spec
+    assert f"numpy=={numpy}" in constraints.splitlines()
+
+
+def test_another_word_than_gpu_is_told(host: Environment) -> None:
+    host.pip(BRINGS.format(body=WORKING))
+    (line,) = host.start(INSTANTID_ONNXRUNTIME="cuda")
+    assert 'INSTANTID_ONNXRUNTIME is "cuda", and only "gpu" is known' in line
 
 
 def onnxruntime_emptied(host: Environment) -> None:
@@ -370,7 +359,7 @@ BROKEN: dict[Callable[[Environment], None], str] = {
 @pytest.mark.parametrize("breaks", BROKEN, ids=lambda breaks: breaks.__name__)
 def test_what_is_broken_gets_one_line_and_is_not_touched(host: Environment, breaks: Callable[[Environment], None]) -> None:
     breaks(host)
-    (line,) = host.start(INSTANTID_ORT="onnxruntime-gpu")
+    (line,) = host.start(INSTANTID_ONNXRUNTIME="gpu")
     assert line.startswith("InstantID: ")
     assert BROKEN[breaks] in line
     assert "To mend it: " in line
@@ -432,11 +421,9 @@ def test_any_other_launch_does_not_stop_it(host: Environment, launch: str) -> No
     assert len(host.pip_calls) == 1
 
 
-def test_a_probe_that_says_nothing_ends_in_one_line(host: Environment) -> None:
-    (host.site / "sitecustomize.py").write_text("import os, sys\nif '--probe' in sys.orig_argv: os._exit(3)")
-    (line,) = host.start()
-    assert "gave up, and nothing more was done (RuntimeError: the probe ended with exit code 3" in line
-    assert host.pip_calls == []
+def test_an_interpreter_that_does_not_answer_ends_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(install, "SECONDS", 0.001)
+    assert "gave up, and nothing more was done (TimeoutExpired" in install.run()
 
 
 def test_the_command_is_right_for_a_folder_with_spaces_and_any_letters(tmp_path: Path) -> None:
