@@ -41,6 +41,24 @@
         return {element, show};
     };
 
+    /** {element, offer(names), show(name)} for one of several files; null stands for the first. Not there where there is no choice. */
+    instantid.fileChoice = function (label, changed) {
+        const id = instantid.freshId("file");
+        const select = el("select", {id, onchange: () => changed(select.value || null)});
+        const element = el("div", {class: "instantid-field instantid-choice", hidden: true}, el("label", {htmlFor: id}, label), select);
+        let offered = [];
+        return {
+            element,
+            offer(names) {
+                if (names.join() === offered.join()) return; // a list that is open stays open
+                offered = names;
+                element.hidden = names.length < 2;
+                instantid.fill(select, ...names.map((name, i) => el("option", {value: i ? name : ""}, name)));
+            },
+            show: (name) => (select.value = name && name !== offered[0] ? name : ""),
+        };
+    };
+
     /** Controls of all fields in one place. target(): the object that holds their values. */
     instantid.controls = function (table, place, target, changed) {
         const made = table.filter((field) => field.place === place).map((field) => {

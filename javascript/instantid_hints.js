@@ -39,6 +39,7 @@
             try {
                 status = await panel.bridge.ask({do: what});
                 panel.setIdentities(status.identities);
+                panel.setIdentitynets(status.identitynets);
             } catch (error) {
                 status = {problem: error.message, download: null};
             }

@@ -18,7 +18,7 @@
         ...defaultsOf(table, "Person"),
     });
 
-    instantid.newState = (table) => ({settings: defaultsOf(table, "Settings"), people: [instantid.newPerson(table)]});
+    instantid.newState = (table) => ({settings: {...defaultsOf(table, "Settings"), identitynet_file: null}, people: [instantid.newPerson(table)]});
 
     instantid.isComplete = (person) =>
         person.source === "identity" ? Boolean(person.identity) : person.photos.some((photo) => photo.path && !photo.error);

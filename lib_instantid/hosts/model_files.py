@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from lib_instantid.errors import BadModelFile, MissingModelFile
 from lib_instantid.face.model_files import DETECTOR_FILE, PACKAGE, RECOGNISER_FILE
-from lib_instantid.nets.kinds import Kind, recognise
+from lib_instantid.nets.kinds import Kind, recognise, says_instantid
 from lib_instantid.nets.weights import WEIGHT_SUFFIXES, read_outline
 
 HUB = "https://huggingface.co"
@@ -119,6 +119,7 @@ class FoundModel:
 
     role: what InstantID can use it as, None for nothing. description: what it is in words ("a plain IP-Adapter").
     size: bytes. problem: why it cannot be read, and the cure; None for one that can.
+    named: whether it calls itself InstantID's.
     """
 
     path: Path
@@ -126,6 +127,7 @@ class FoundModel:
     description: str
     size: int
     problem: str | None = None
+    named: bool = False
 
 
 def find_models(folders: Sequence[Path]) -> tuple[FoundModel, ...]:
@@ -210,16 +212,21 @@ def _weight_files(folders: Sequence[Path]) -> Iterator[Path]:
 
 
 def _look_into(path: Path) -> FoundModel:
-    size = 0
+    size, named = 0, False
     try:
         if not path.is_file():
             raise BadModelFile("not a file, or a link to a file that is not there. Remove it.")
         size = path.stat().st_size
-        role, description = _face_model(path) if path.name in FACE_FILES else _weights(path)
+        if path.name in FACE_FILES:
+            role, description = _face_model(path)
+        else:
+            weights = read_outline(path)
+            (kind, description), named = recognise(weights), says_instantid(weights)
+            role = KIND_ROLES[kind]
     except (BadModelFile, MissingModelFile, OSError) as error:
         problem = str(error).removeprefix(f"{path}: ")
     else:
-        return FoundModel(path=path, role=role, description=description, size=size)
+        return FoundModel(path=path, role=role, description=description, size=size, named=named)
     return FoundModel(path=path, role=None, description="not readable", size=size, problem=problem)
 
 
@@ -232,11 +239,6 @@ def _face_model(path: Path) -> tuple[Role | None, str]:
     if absent:
         return None, f"{PACKAGE}'s {role.value}, of no use without {absent[0]} beside it"
     return role, f"{PACKAGE}'s {role.value}, for {RESEARCH_ONLY}"
-
-
-def _weights(path: Path) -> tuple[Role | None, str]:
-    kind, description = recognise(read_outline(path))
-    return KIND_ROLES[kind], description
 
 
 def _start(path: Path) -> bytes:

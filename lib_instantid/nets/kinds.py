@@ -132,8 +132,7 @@ def _columns(matrix: Tensor) -> int | None:
 
 def _named_condition(weights: Weights) -> str | None:
     """The condition that a ControlNet names in its metadata, its config or its file name; None for one that names none."""
-    own_names = [value for key, value in weights.notes.items() if "name" in key or "title" in key]
-    for text in (*own_names, weights.path.name, *_hub_name(weights.path)):
+    for text in (*_own_names(weights), weights.path.name, *_hub_name(weights.path)):
         words = _words(text)
         if OURS & set(words):
             return None
@@ -148,9 +147,14 @@ def _hub_name(path: Path) -> tuple[str, ...]:
     return tuple(part for part in path.parts[-NAMING_PARTS:-1] if part.startswith("models--"))
 
 
-def says_instantid(path: Path) -> bool:
-    """Whether a file, or a folder just above it, calls itself InstantID's."""
-    return bool(OURS & set(_words(" ".join(path.parts[-NAMING_PARTS:]))))
+def says_instantid(weights: Weights) -> bool:
+    """Whether a file calls itself InstantID's: in its metadata, its name, or that of a folder just above it."""
+    return bool(OURS & set(_words(" ".join((*_own_names(weights), *weights.path.parts[-NAMING_PARTS:])))))
+
+
+def _own_names(weights: Weights) -> list[str]:
+    """What the metadata calls the model."""
+    return [value for key, value in weights.notes.items() if "name" in key or "title" in key]
 
 
 def _words(text: str) -> list[str]:

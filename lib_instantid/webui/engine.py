@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -14,14 +14,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lib_instantid.errors import MissingModelFile
+from lib_instantid.errors import MissingModelFile, SettingsError
 from lib_instantid.face.analyser import Analyser, open_analyser
 from lib_instantid.face.faces import Face, Picture
 from lib_instantid.face.keypoints import check_keypoints
 from lib_instantid.hosts.model_files import FoundModel, ReleasedFile, Role, find_models, missing
 from lib_instantid.nets.adapter import Adapter, FaceTokenMaker, FaceTokens, load_adapter
 from lib_instantid.nets.identitynet import IdentityNet, load_identitynet
-from lib_instantid.nets.kinds import says_instantid
 from lib_instantid.nets.storage import Storage, store
 
 
@@ -37,12 +36,14 @@ class FaceOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
+    """identitynets: by their names, the one that is used unless another is named first."""
+
     adapter: Path
-    identitynet: Path
+    identitynets: Mapping[str, Path]
     face_models: Path
 
     def exist(self) -> bool:
-        return all(path.exists() for path in (self.adapter, self.identitynet, self.face_models))
+        return all(path.exists() for path in (self.adapter, *self.identitynets.values(), self.face_models))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ class Engine:
         self._files: Files | None = None
         self._adapter = RememberingAdapter(lambda: load_adapter(self._found().adapter))
         self._identitynet: IdentityNet | None = None
-        self._stored = Storage()
+        self._loaded: tuple[Path, Storage] | None = None
         self._analyser: RememberingAnalyser | None = None
         self._opening = threading.Lock()
 
@@ -90,15 +91,28 @@ class Engine:
         self._found()
         return self._adapter
 
-    @property
-    def identitynet(self) -> IdentityNet:
-        wanted = self._storage()
-        if self._identitynet is None or self._stored != wanted:
+    def identitynet(self, name: str | None = None) -> IdentityNet:
+        """The one of this name, None for the first. Raises SettingsError where there is none of the name."""
+        wanted = self._found().identitynets[self.identitynet_name(name)], self._storage()
+        if self._identitynet is None or self._loaded != wanted:
             self._identitynet = None
-            net = load_identitynet(self._found().identitynet)
-            store(net, wanted)
-            self._identitynet, self._stored = net, wanted
+            net = load_identitynet(wanted[0])
+            store(net, wanted[1])
+            self._identitynet, self._loaded = net, wanted
         return self._identitynet
+
+    def identitynet_name(self, name: str | None) -> str:
+        """Of the one that is used where this name, or None for the first, is wanted. Raises as `identitynet`."""
+        names = self.identitynet_names()
+        if name is not None and name not in names:
+            raise SettingsError(
+                f"identitynet_file: found {name!r}, expected {' or '.join(map(repr, names))}, or none for the first."
+            )
+        return name or names[0]
+
+    def identitynet_names(self) -> tuple[str, ...]:
+        """Of all that are there, the one that is used unless another is named first. Raises MissingModelFile."""
+        return tuple(self._found().identitynets)
 
     @property
     def analyser(self) -> Analyser:
@@ -150,16 +164,22 @@ class Engine:
 
 
 def choose_files(found: Sequence[FoundModel], folders: Sequence[Path]) -> Files | Missing:
-    """The first file of each role, one that calls itself InstantID's before one that says nothing.
+    """The first file of each role, and every IdentityNet; one that calls itself InstantID's before one that says nothing.
 
     Or what is missing and where it was looked for."""
+    ordered = sorted(found, key=lambda model: not model.named)
     first: dict[Role | None, Path] = {}
-    for model in sorted(found, key=lambda model: not says_instantid(model.path)):
+    nets: dict[str, Path] = {}
+    for model in ordered:
         first.setdefault(model.role, model.path)
+        if model.role is Role.IDENTITYNET:
+            nets.setdefault(_name(model.path, folders), model.path)
     absent = [role.value for role in Role if role not in first]
     if not absent:
         return Files(
-            adapter=first[Role.ADAPTER], identitynet=first[Role.IDENTITYNET], face_models=first[Role.RECOGNISER].parent
+            adapter=first[Role.ADAPTER],
+            identitynets=nets,
+            face_models=first[Role.RECOGNISER].parent,
         )
     text = (
         f"InstantID's model files are missing: {', '.join(absent)}. Looked in {', '.join(map(str, folders))}."
@@ -168,6 +188,12 @@ def choose_files(found: Sequence[FoundModel], folders: Sequence[Path]) -> Files 
         "into one of these folders; any file name will do."
     )
     return Missing(text=text, files=missing(found))
+
+
+def _name(path: Path, folders: Sequence[Path]) -> str:
+    """As it lies below one of the folders, since all of the hub's have the same file name."""
+    above = (folder.expanduser() for folder in folders)
+    return next((path.relative_to(folder) for folder in above if path.is_relative_to(folder)), Path(path.name)).as_posix()
 
 
 class RememberingAdapter:

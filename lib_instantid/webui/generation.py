@@ -62,7 +62,8 @@ class Generation:
         """For a pass of this size (width, height); made once."""
         if size not in self._guidance:
             placed = [person.placed for person in self.people(size, engine)]
-            self._guidance[size] = make_guidance(self.settings, placed, size, engine.adapter, lambda: engine.identitynet)
+            net = self.settings.identitynet_file
+            self._guidance[size] = make_guidance(self.settings, placed, size, engine.adapter, lambda: engine.identitynet(net))
         return self._guidance[size]
 
     def keypoint_maps(self) -> list[Image.Image]:

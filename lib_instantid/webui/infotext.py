@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,14 @@ DIGITS = 5
 """Of keypoints that were measured: a hundredth of a pixel. What a person gave stays as given."""
 
 
-def infotext_of(settings: Settings, people: Sequence[ResolvedPerson], size: Size) -> str:
-    """The value for the settings of one picture. people: those of the settings, placed in an output of `size`."""
+def infotext_of(settings: Settings, people: Sequence[ResolvedPerson], size: Size, identitynet: str | None = None) -> str:
+    """The value for the settings of one picture. people: those of the settings, placed in an output of `size`. identitynet:
+    the name of the one that acts, None if none does."""
     pairs = zip(settings.people, people, strict=True)
     values = {
         "people": [_written(person, resolved, settings, size) for person, resolved in pairs],
-        **_changed(settings, NOT_OF_ONE_PICTURE),
+        **_changed(settings, (*NOT_OF_ONE_PICTURE, "identitynet_file")),
+        **({"identitynet_file": identitynet} if identitynet is not None else {}),
     }
     return json.dumps(values, ensure_ascii=False, separators=(",", ":")).translate(SWAPPED_QUOTES)
 
@@ -75,12 +77,15 @@ def _numbers(points: Any) -> list[list[float]]:
     return [[float(x), float(y)] for x, y in points]
 
 
-def settings_from_infotext(text: str, identities: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+def settings_from_infotext(
+    text: str, identities: Path, identitynets: Callable[[], Sequence[str]]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The object of the API, and a sentence for each thing that could not be restored.
 
     A person of photos comes without them, with the keypoints that were used: the same photo makes the same picture, and pose
     "keypoints" keeps the head in its place with another one. A pose picture is replaced by its keypoints.
-    identities: the folder of saved ones. A text that is none of ours, or was changed, gives no settings and one sentence.
+    identities: the folder of saved ones. identitynets: names of those that are there.
+    A text that is none of ours, or was changed, gives no settings and one sentence.
     """
     try:
         values = _read(text)
@@ -88,9 +93,20 @@ def settings_from_infotext(text: str, identities: Path) -> tuple[dict[str, Any],
         numbered = enumerate(values["people"], 1)
         restored = {**values, "people": [_restored(person, f"people[{i}]", identities, lost) for i, person in numbered]}
         _check(restored, values["people"])
+        lost += _without_its_identitynet(restored, identitynets)
     except SettingsError as error:
         return {}, (f"InstantID's settings in the infotext cannot be read: {error}",)
     return restored, tuple(lost)
+
+
+def _without_its_identitynet(restored: dict[str, Any], identitynets: Callable[[], Sequence[str]]) -> list[str]:
+    """Another WebUI's file may have another name here."""
+    name = restored.get("identitynet_file")
+    there = identitynets() if name is not None else ()
+    if name is None or name in there:
+        return []
+    del restored["identitynet_file"]
+    return [f"identitynet_file: {name!r} is not here; {f'{there[0]!r} is used' if there else 'no IdentityNet is'}."]
 
 
 def _read(text: str) -> dict[str, Any]:

@@ -63,10 +63,12 @@ class Download:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """problem: why no picture can be made now, or None. download: what can be fetched, or None."""
+    """problem: why no picture can be made now, or None. download: what can be fetched, or None. identitynets: names of those
+    that are there, the one that is used unless another is named first."""
 
     problem: str | None = None
     download: Download | None = None
+    identitynets: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +114,8 @@ class PanelService:
         status = self._around.status()
         download = status.download
         offer = {name: getattr(download, name) for name in ("text", "progress", "running")} if download else None
-        return {"problem": status.problem, "download": offer, "identities": self._listed()}
+        found = {"identities": self._listed(), "identitynets": status.identitynets}
+        return {"problem": status.problem, "download": offer, **found}
 
     def _download(self, request: Mapping[str, Any]) -> dict[str, Any]:
         download = self._around.status().download

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ class Pasting:
     """One for both tabs: the WebUIs send from one tab to another what both have under the same name, and a component's name is
     what makes its value of the infotext (`connect_paste_params_buttons`). Methods of one object are equal, closures are not."""
 
-    def __init__(self, identities: Callable[[], Path]) -> None:
+    def __init__(self, identities: Callable[[], Path], identitynets: Callable[[], Sequence[str]]) -> None:
         self._identities = identities
+        self._identitynets = identitynets
 
     def fields(self, panel: PanelParts) -> list[tuple[Any, Callable[[Entries], Any]]]:
         """Each component with what makes its value of the infotext's entries."""
@@ -42,4 +43,4 @@ class Pasting:
         return "\n".join(map(in_page_words, self._restored(entries)[1]))
 
     def _restored(self, entries: Entries) -> tuple[dict[str, Any], tuple[str, ...]]:
-        return settings_from_infotext(entries[KEY], self._identities()) if KEY in entries else ({}, ())
+        return settings_from_infotext(entries[KEY], self._identities(), self._identitynets) if KEY in entries else ({}, ())

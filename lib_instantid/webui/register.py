@@ -60,7 +60,7 @@ def register() -> tuple[Extension, PanelService, Pasting]:
     _add_axes(extension)
     downloads = Path(paths.models_path) / "instantid"
     service = PanelService(surroundings_of(host, engine, identities_folder, downloads))
-    return extension, service, Pasting(identities_folder)
+    return extension, service, Pasting(identities_folder, engine.identitynet_names)
 
 
 def _listen(event: str, callback: Callable[..., None]) -> None:

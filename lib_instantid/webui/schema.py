@@ -27,6 +27,7 @@ ONE_FACE: list[Schema] = [
 ]
 FACE: Schema = {"anyOf": [*ONE_FACE, {"type": "array", "items": {"anyOf": ONE_FACE}, "minItems": 1, "maxItems": MAX_PHOTOS}]}
 NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 64}
+FILE_HELP = next(field.metadata["help"] for field in dataclasses.fields(Settings) if field.name == "identitynet_file")
 
 OF_TYPE: dict[str, Schema] = {
     "bool": {"type": "boolean"},
@@ -43,7 +44,8 @@ OF_TYPE: dict[str, Schema] = {
 def settings_schema() -> Schema:
     """Of the one object that a generation takes."""
     people = {"type": "array", "items": _object(Person), "minItems": 1, "maxItems": MAX_PEOPLE}
-    own = _object(Settings, people={**people, "description": "the people of the picture"})
+    file = {"type": ["string", "null"], "minLength": 1, "description": FILE_HELP}
+    own = _object(Settings, people={**people, "description": "the people of the picture"}, identitynet_file=file)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "InstantID", **own, "required": ["people"]}
 
 

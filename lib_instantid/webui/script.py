@@ -159,7 +159,8 @@ class Extension:
         for person in people:
             for advice in person.advice:
                 note(p, advice)
-        p.extra_generation_params[infotext.KEY] = infotext.infotext_of(settings, people, size)
+        net = self.engine.identitynet_name(settings.identitynet_file) if settings.uses_identitynet else None
+        p.extra_generation_params[infotext.KEY] = infotext.infotext_of(settings, people, size, net)
         if settings.report_similarity or generation.candidates is not None:
             generation.likeness = candidates.Likeness([person.identity.embedding for person in people])
             p.extra_generation_params[candidates.KEY] = generation.likeness.infotext

@@ -82,12 +82,13 @@ def surroundings_of(host: WebuiHost, engine: Engine, identities: Callable[[], Pa
                 running=fetching.running,
             )
             return Status(problem=missing.text, download=download)
+        nets = engine.identitynet_names()
         unet = host.loaded_unet()
         try:
             if unet is not None:
                 check_sdxl(unet)
         except InstantIDError as error:
-            return Status(problem=str(error))
-        return Status()
+            return Status(problem=str(error), identitynets=nets)
+        return Status(identitynets=nets)
 
     return Surroundings(analyser=lambda: engine.analyser, identities=identities, status=status)

@@ -15,6 +15,7 @@ LABELS = {field.name: field.label for field in FIELDS} | {
     "pose_picture": "pose picture",
     "keypoints": "points placed by hand",
     "region": "mask",
+    "identitynet_file": "IdentityNet's file",
 }
 """What the page calls the settings; those with controls of their own have no entry in the table."""
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lib_instantid.hosts.model_files import FoundModel, Role
-from lib_instantid.nets.kinds import Kind, recognise
+from lib_instantid.nets.kinds import Kind, recognise, says_instantid
 from lib_instantid.nets.weights import Weights
 from lib_instantid.webui.engine import Files, choose_files
 
@@ -34,12 +34,29 @@ def test_a_controlnet_for_another_thing_is_told_by_any_word_of_its_name(name: st
 
 
 def test_a_file_that_calls_itself_instantids_comes_before_one_that_says_nothing() -> None:
-    def found(path: str, role: Role) -> FoundModel:
-        return FoundModel(path=Path(path), role=role, description="", size=1)
+    def found(path: str, role: Role, named: bool = False) -> FoundModel:
+        return FoundModel(path=Path(path), role=role, description="", size=1, named=named)
 
     own = "models/instantid/net.safetensors"
     others = [found(f"models/insightface/{role.value}", role) for role in (Role.DETECTOR, Role.RECOGNISER, Role.ADAPTER)]
-    nets = [found("models/ControlNet/a.safetensors", Role.IDENTITYNET), found(own, Role.IDENTITYNET)]
-    chosen = choose_files([*nets, *others], [])
+    nets = [found("models/ControlNet/a.safetensors", Role.IDENTITYNET), found(own, Role.IDENTITYNET, named=True)]
+    chosen = choose_files([*nets, *others], [Path("models/ControlNet"), Path("models")])
     assert isinstance(chosen, Files)
-    assert chosen.identitynet == Path(own)
+    assert list(chosen.identitynets) == ["instantid/net.safetensors", "a.safetensors"]
+    assert chosen.identitynets["instantid/net.safetensors"] == Path(own)
+
+
+@pytest.mark.parametrize(
+    ("path", "notes", "named"),
+    [
+        ("models/instantid/net.safetensors", {}, True),
+        ("models/ControlNet/net.safetensors", {}, False),
+        ("models/ControlNet/net.safetensors", {"modelspec.title": "InstantID IdentityNet"}, True),
+        ("models/ControlNet/InstantID_net.safetensors", {}, True),
+        ("models--InstantX--InstantID/snapshots/0/net.safetensors", {}, True),
+    ],
+)
+def test_a_file_calls_itself_instantids_by_its_place_its_name_or_its_metadata(
+    path: str, notes: dict[str, str], named: bool
+) -> None:
+    assert says_instantid(Weights(path=Path(path), tensors=TENSORS, notes=notes)) is named

@@ -60,3 +60,19 @@ def test_looking_into_the_accordion_switches_nothing_on(tabs: tuple[Panel, Panel
     source.switch.check()
     expect(source.root.get_by_text("InstantID is off")).to_be_hidden()
     expect(source.page.locator(".instantid-badge").first).to_have_text("on, 1 person")
+
+
+def test_where_several_identitynets_are_there_one_is_chosen_and_goes_along(tabs: tuple[Panel, Panel]) -> None:
+    source, target = tabs
+    source.add_photos(png(ONE, "one"))
+    source.root.get_by_text("Advanced").click()
+    source.root.get_by_label("IdentityNet", exact=True).select_option("b.safetensors")
+    source.settle()
+    assert source.settings()["identitynet_file"] == "b.safetensors"
+    source.page.locator("#img2img_tab").click()
+    target.open()
+    target.root.get_by_text("Advanced").click()
+    expect(target.root.get_by_label("IdentityNet", exact=True)).to_have_value("b.safetensors")
+    target.root.get_by_label("IdentityNet", exact=True).select_option("ControlNetModel/a.safetensors")
+    target.settle()
+    assert target.settings()["identitynet_file"] is None

@@ -14,10 +14,11 @@ import gradio as gr
 from lib_instantid.face.analyser import open_analyser
 from lib_instantid.webui.page import ROOT, _scripts
 from lib_instantid.webui.panel import JS, Beginning, build_panel
-from lib_instantid.webui.panel_service import PanelService, Surroundings
+from lib_instantid.webui.panel_service import PanelService, Status, Surroundings
 from lib_instantid.webui.pasting import Pasting
 from lib_instantid.webui.pictures import upload_folder
 
+STATUS = Status(identitynets=("ControlNetModel/a.safetensors", "b.safetensors"))
 Fields = list[tuple[Any, Any]]
 
 
@@ -32,8 +33,8 @@ def send(button: Any, source: Fields, target: Fields, names: list[Any]) -> None:
 def build(models: Path) -> Any:
     upload_folder().mkdir(parents=True, exist_ok=True)
     analyser = open_analyser("builtin", models, "cpu")
-    service = PanelService(Surroundings(analyser=lambda: analyser, identities=lambda: models))
-    pasting = Pasting(lambda: models)
+    service = PanelService(Surroundings(analyser=lambda: analyser, identities=lambda: models, status=lambda: STATUS))
+    pasting = Pasting(lambda: models, list)
     fields: dict[str, Fields] = {}
     css = (ROOT / "style.css").read_text(encoding="utf-8")
     with gr.Blocks(css=css, analytics_enabled=False) as page:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from lib_instantid.errors import SettingsError
 from lib_instantid.face.analyser import Analyser
@@ -85,13 +87,32 @@ def test_the_tokens_of_a_picture_s_faces_are_remembered_and_the_file_is_closed(w
 def test_another_storage_loads_identitynet_anew(weights_folder: Path) -> None:
     options = [Storage()]
     engine = Engine(lambda: [weights_folder], lambda: Keep.CPU, storage=lambda: options[0])
-    whole = engine.identitynet
-    assert engine.identitynet is whole
+    whole = engine.identitynet()
+    assert engine.identitynet() is whole
     options[0] = Storage(fp8=True)
-    in_fp8 = engine.identitynet
-    assert engine.identitynet is in_fp8
+    in_fp8 = engine.identitynet()
+    assert engine.identitynet() is in_fp8
     sizes = [sum(t.nbytes for t in chain(net.parameters(), net.buffers())) for net in (whole, in_fp8)]
     assert sizes[1] < sizes[0]
+
+
+def test_of_several_identitynets_the_named_one_acts_and_an_unknown_name_lists_them(
+    weights_folder: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "ControlNet" / "other.safetensors"
+    other.parent.mkdir()
+    released = weights_folder / "ControlNetModel" / "diffusion_pytorch_model.safetensors"
+    tensors = {name: tensor + 1 for name, tensor in load_file(released).items()}
+    save_file(tensors, other)
+    shutil.copy(released.with_name("config.json"), other.parent)
+    engine = Engine(lambda: [weights_folder, tmp_path], lambda: Keep.CPU)
+    first, second = "ControlNetModel/diffusion_pytorch_model.safetensors", "ControlNet/other.safetensors"
+    assert engine.identitynet_names() == (first, second)
+    assert engine.identitynet_name(None) == first
+    bias = [next(iter(engine.identitynet(name).parameters())).flatten()[0].item() for name in (None, first, second)]
+    assert bias == pytest.approx([bias[0], bias[0], bias[0] + 1])
+    with pytest.raises(SettingsError, match=f"identitynet_file: found 'mine', expected '{first}' or '{second}'"):
+        engine.identitynet("mine")
 
 
 def test_a_face_at_points_by_hand_is_looked_at_once_too(weights_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -298,7 +298,7 @@ def test_after_a_pass_identitynet_stays_on_the_gpu_only_if_the_person_wants_it(
             return self
 
     extension = Extension(host, Engine(lambda: [folder], lambda: keep), lambda: folder, lambda: [])  # type: ignore[arg-type]
-    extension.engine.identitynet.__class__ = Net
+    extension.engine.identitynet().__class__ = Net
     host.device = META
     p = P()
     extension.process(p, [ONE])

@@ -123,7 +123,7 @@ def expected_of(person: Person) -> dict[str, Any]:
 @settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(any_settings())
 def test_settings_come_back_from_an_infotext(given_settings: Settings) -> None:
-    restored, lost = settings_from_infotext(written(given_settings), Path("nowhere"))
+    restored, lost = settings_from_infotext(written(given_settings), Path("nowhere"), list)
     for person, own in zip(restored["people"], given_settings.people, strict=True):
         assert not {"photos", "pose_picture", "region"} & set(person)
         person.update(photos=own.photos, region=own.region)
@@ -142,7 +142,7 @@ def test_settings_come_back_from_an_infotext(given_settings: Settings) -> None:
 def test_the_picture_is_made_again_with_the_photo_alone() -> None:
     """Pose "photo" stays, so that the same photo places the head and its face region exactly as before."""
     one = Settings(enabled=True, people=[Person(photos=[IMAGE], adapter_strength=0.5)], best_of=4)
-    restored, (sentence,) = settings_from_infotext(written(one), Path("nowhere"))
+    restored, (sentence,) = settings_from_infotext(written(one), Path("nowhere"), list)
     points = np.round(POINTS / SIZE, 5).tolist()
     assert restored == {"people": [{"adapter_strength": 0.5, "pose": "photo", "keypoints": points}]}
     assert sentence.startswith("people[1].photos: ")
@@ -160,11 +160,11 @@ def test_the_value_is_short_and_holds_nothing_biometric() -> None:
 
 def test_an_identity_that_changed_or_is_gone_is_told(tmp_path: Path) -> None:
     text = written(Settings(enabled=True, people=[Person(identity="Ada", pose="none")]))
-    assert "no identity 'Ada'" in settings_from_infotext(text, tmp_path)[1][0]
+    assert "no identity 'Ada'" in settings_from_infotext(text, tmp_path, list)[1][0]
     save_identity(Identity(embedding=somebody(1), name="Ada"), tmp_path)
-    assert settings_from_infotext(text, tmp_path) == ({"people": [{"identity": "Ada", "pose": "none"}]}, ())
+    assert settings_from_infotext(text, tmp_path, list) == ({"people": [{"identity": "Ada", "pose": "none"}]}, ())
     save_identity(Identity(embedding=somebody(2), name="Ada"), tmp_path)
-    assert "another one" in settings_from_infotext(text, tmp_path)[1][0]
+    assert "another one" in settings_from_infotext(text, tmp_path, list)[1][0]
 
 
 PERSON = {"identity": "Ada", "pose": "none"}
@@ -189,7 +189,7 @@ STRANGE = {
 
 @pytest.mark.parametrize("strange", STRANGE)
 def test_a_foreign_or_changed_text_restores_nothing_and_says_so(strange: str) -> None:
-    restored, (sentence,) = settings_from_infotext(STRANGE[strange], Path("nowhere"))
+    restored, (sentence,) = settings_from_infotext(STRANGE[strange], Path("nowhere"), list)
     assert restored == {}
     assert "cannot be read" in sentence
     assert "people: empty" not in sentence
@@ -197,16 +197,27 @@ def test_a_foreign_or_changed_text_restores_nothing_and_says_so(strange: str) ->
 
 def test_a_path_in_a_foreign_text_is_not_restored() -> None:
     text = str({"people": [{"photos": ["/etc/passwd"], "pose": "none"}]})
-    restored, (sentence,) = settings_from_infotext(text, Path("nowhere"))
+    restored, (sentence,) = settings_from_infotext(text, Path("nowhere"), list)
     assert restored == {"people": [{"pose": "none"}]}
     assert "/etc/passwd cannot be restored" in sentence
 
 
 def test_a_setting_of_an_earlier_version_is_left_out_and_told(tmp_path: Path) -> None:
     text = "{'people':[{'photos':['ab'],'pose':'none'}],'identitynet_rows':'conditional'}"
-    values, told = settings_from_infotext(text, tmp_path)
+    values, told = settings_from_infotext(text, tmp_path, list)
     assert set(values) == {"people"}
     assert [sentence for sentence in told if "identitynet_rows is no longer" in sentence]
+
+
+def test_the_file_that_acted_is_written_and_asked_for_again_where_it_is_there() -> None:
+    own = Settings(enabled=True, people=[Person(identity="Ada", pose="none")])
+    text = infotext_of(own, [resolved(own.people[0])], SIZE, "ControlNet/a.safetensors")
+    assert "'identitynet_file':'ControlNet/a.safetensors'" in text
+    restored, _ = settings_from_infotext(text, Path("nowhere"), lambda: ["b", "ControlNet/a.safetensors"])
+    assert restored["identitynet_file"] == "ControlNet/a.safetensors"
+    restored, lost = settings_from_infotext(text, Path("nowhere"), lambda: ["b"])
+    assert "identitynet_file" not in restored
+    assert "identitynet_file: 'ControlNet/a.safetensors' is not here; 'b' is used." in lost
 
 
 def test_every_setting_is_written() -> None:
@@ -222,5 +233,5 @@ def test_every_setting_is_written() -> None:
     own = Settings(enabled=True, people=[Person(photos=[IMAGE], region=IMAGE)], report_similarity=True, **changed)
     text = written(own)
     for field in dataclasses.fields(Settings):
-        expected = field.name not in ("enabled", "best_of", "only_best")
+        expected = field.name not in ("enabled", "best_of", "only_best", "identitynet_file")  # the last by its own test
         assert (f"'{field.name}':" in text) == expected, field.name

@@ -12,6 +12,7 @@ import torch
 from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
 from PIL import Image
 
+from lib_instantid.errors import SettingsError
 from lib_instantid.face.analyser import Analyser
 from lib_instantid.face.geometry import apply_placement, crop_and_resize
 from lib_instantid.face.picture import read_picture
@@ -57,6 +58,8 @@ class EmbeddedHost:
         watch: told after each step; once it answers False, what there is by then becomes the pictures.
         """
         settings, size = job.settings, (job.width, job.height)
+        if settings.identitynet_file is not None:
+            raise SettingsError("identitynet_file: this host has one IdentityNet, the one it was opened with; leave this out.")
         clock = _Clock()
         people = resolve_people(settings, size, self.analyser, self.identities) if settings.enabled else ()
         clock.lap("faces")
