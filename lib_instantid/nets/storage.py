@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from lib_instantid.errors import SettingsError
 from lib_instantid.nets.identitynet import IdentityNet
@@ -53,21 +52,35 @@ def _layers(net: IdentityNet) -> Iterator[nn.Linear | nn.Conv2d]:
             yield module
 
 
-class Fp8(nn.Module):
-    """Weight (out, …) ↔ its float8_e4m3fn numbers as bytes, which `Module.to(dtype)` leaves alone, and a scale for each row.
+class _Fp8(nn.Module):
+    """A layer whose weight (out, …) is kept as float8_e4m3fn numbers, as bytes, which `Module.to(dtype)` leaves alone, and a
+    scale for each row. The scale is a power of two: multiplied in fp16 or bf16, the numbers stay exact.
 
-    The scale is a power of two: multiplied in fp16 or bf16, the numbers stay exact.
+    PyTorch's parametrisations would do the same, but their layers are freed only when the garbage collector comes.
     """
 
-    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+    numbers: Tensor
+    scale: Tensor
+
+    @property
+    def weight(self) -> Tensor:
+        return self.numbers.view(torch.float8_e4m3fn).to(self.scale.dtype) * self.scale
+
+    def keep(self, weight: Tensor) -> None:
         rows = weight.float().flatten(1)
         exponent = (rows.abs().amax(dim=1, keepdim=True) / FP8_LARGEST).log2().ceil()
         scale = exponent.exp2().clamp(min=SMALLEST_SCALE)
         numbers = (rows / scale).to(torch.float8_e4m3fn).view(torch.uint8)
-        return numbers.view(weight.shape), scale.view(-1, *[1] * (weight.ndim - 1)).to(weight.dtype)
+        self.register_buffer("numbers", numbers.view(weight.shape))
+        self.register_buffer("scale", scale.view(-1, *[1] * (weight.ndim - 1)).to(weight.dtype))
 
-    def forward(self, numbers: Tensor, scale: Tensor) -> Tensor:
-        return numbers.view(torch.float8_e4m3fn).to(scale.dtype) * scale
+
+class _Fp8Linear(_Fp8, nn.Linear):  # type: ignore[override]
+    pass
+
+
+class _Fp8Conv2d(_Fp8, nn.Conv2d):  # type: ignore[override]
+    pass
 
 
 def _store_in_fp8(net: IdentityNet) -> None:
@@ -79,8 +92,8 @@ def _store_in_fp8(net: IdentityNet) -> None:
     for layer in _layers(net):
         weight = layer.weight.detach()
         del layer.weight
-        layer.register_buffer("weight", weight)  # a parameter would have to be of floating point
-        parametrize.register_parametrization(layer, "weight", Fp8(), unsafe=True)
+        layer.__class__ = _Fp8Linear if isinstance(layer, nn.Linear) else _Fp8Conv2d
+        layer.keep(weight)  # type: ignore[operator]
 
 
 @dataclass(eq=False)

@@ -164,9 +164,10 @@ def test_without_float8_one_sentence_says_so(case: Case, tmp_path: Path, monkeyp
         store(net, FP8)
 
 
-def test_a_streamed_networks_memory_is_free_with_its_last_reference(case: Case, tmp_path: Path) -> None:
+@pytest.mark.parametrize("storage", [FP8, STREAMED, BOTH], ids=str)
+def test_a_networks_memory_is_free_with_its_last_reference(case: Case, tmp_path: Path, storage: Storage) -> None:
     """Also while the garbage collector sleeps: gigabytes would be there twice until it looks at everything."""
-    net = kept(case, tmp_path, STREAMED)
+    net = kept(case, tmp_path, storage)
     case.found(net)
     weights = [weakref.ref(t) for t in (net, *net.buffers(), next(_layers(net)))]
     gc.collect()
