@@ -143,9 +143,9 @@ def test_positional_values_are_read_like_the_object(webui: WebUI, guided: Answer
     assert webui.ask("txt2img", {}, {"InstantID": [False, text]}).files == plain.files
 
 
-def test_positional_values_that_are_wrong_are_refused_by_name(webui: WebUI) -> None:
+def test_positional_values_that_are_wrong_are_refused_in_the_words_of_the_page_which_sends_them(webui: WebUI) -> None:
     text = json.dumps({"people": [person(adapter_strength=7.0)]})
-    check_refused(webui.ask("txt2img", {}, {"InstantID": [True, text]}), ("people[1].adapter_strength", "7.0"))
+    check_refused(webui.ask("txt2img", {}, {"InstantID": [True, text]}), ("Person 1, detail", "7.0"))
 
 
 def test_a_photo_whose_face_is_small_is_used_with_advice_in_the_answer(webui: WebUI) -> None:
