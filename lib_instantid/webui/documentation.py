@@ -49,8 +49,15 @@ FOUND_FACE: Schema = {
     "required": ["number", "box", "keypoints", "level", "advice"],
 }
 FACES = _object(
-    *("width", "height", "hash", "provider", "faces"),
-    **{"width": WHOLE, "height": WHOLE, "hash": TEXT, "provider": TEXT, "faces": {"type": "array", "items": FOUND_FACE}},
+    *("width", "height", "turned", "hash", "provider", "faces"),
+    **{
+        "width": WHOLE,
+        "height": WHOLE,
+        "turned": {"type": "integer", "enum": [0, 90, 180, 270]},
+        "hash": TEXT,
+        "provider": TEXT,
+        "faces": {"type": "array", "items": FOUND_FACE},
+    },
 )
 
 

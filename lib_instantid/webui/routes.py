@@ -20,7 +20,7 @@ from lib_instantid.face.faces import Picture as Pixels
 from lib_instantid.face.identity import combine
 from lib_instantid.face.identity_files import check_name, delete_identity, list_identities, load_identity, save_identity
 from lib_instantid.face.keypoints import draw_keypoints, fractions_to_pixels
-from lib_instantid.face.photos import PhotoFace, face_of_photo, one_by_one
+from lib_instantid.face.photos import PhotoFace, face_of_photo, look, one_by_one
 from lib_instantid.face.picture import picture_size, read_picture
 from lib_instantid.face.report import describe, report, stranger_advice
 from lib_instantid.face.similarity import NO_FACE, similarities
@@ -84,17 +84,19 @@ def _saved(name: str, folder: Path) -> dict[str, Any]:
 
 
 def faces(services: Services, body: Body) -> Any:
-    """The faces of a photo, from the left."""
-    picture = _read(services, _fields(body, "photo", embeddings=False)["photo"], "photo")
+    """The faces of a photo, from the left; of one that lies on its side, after `turned` degrees clockwise, as size and points
+    are then."""
+    photo = _read(services, _fields(body, "photo", embeddings=False)["photo"], "photo")
     if not isinstance(body.get("embeddings", False), bool):
         raise SettingsError(f"embeddings: found {body['embeddings']!r:.80}, expected true or false.")
     analyser = services.analyser()
-    found = from_left(analyser.faces(picture))
+    picture, seen, turned = look(photo, analyser)
+    found = from_left(seen)
     described = [describe(picture, face, number) for number, face in enumerate(found, 1)]
     if body.get("embeddings"):
         described = [{**one, "embedding": face.embedding.tolist()} for one, face in zip(described, found, strict=True)]
     size = {"width": picture.shape[1], "height": picture.shape[0]}
-    return {**size, "hash": short_hash(picture), "provider": analyser.provider, "faces": described}
+    return {**size, "turned": turned, "hash": short_hash(photo), "provider": analyser.provider, "faces": described}
 
 
 def save(services: Services, body: Body) -> Any:

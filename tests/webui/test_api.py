@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import io
 import json
 import struct
@@ -111,6 +112,28 @@ def test_faces_are_described_from_the_left(client: TestClient, analyser: Analyse
         assert "embedding" not in found
     with_embeddings = client.post("/instantid/faces", json={"photo": encoded(THREE), "embeddings": True}).json()
     assert np.allclose([face["embedding"] for face in with_embeddings["faces"]], [face.embedding for face in expected])
+
+
+def test_a_photo_on_its_side_is_turned_as_a_generation_turns_it(
+    client: TestClient, services: Services, analyser: Analyser
+) -> None:
+    upright = squares(300, 200, [(90, 60, 70)])
+    lying = np.ascontiguousarray(np.rot90(upright))
+
+    class Upright:
+        """Sees faces in wide pictures alone: the small detector knows no up and down."""
+
+        provider = "cpu"
+
+        def faces(self, picture: Any) -> Any:
+            return analyser.faces(picture) if picture.shape[1] > picture.shape[0] else ()
+
+    own = TestClient(application(dataclasses.replace(services, analyser=Upright), []))  # type: ignore[arg-type]
+    answer = own.post("/instantid/faces", json={"photo": encoded(lying)}).json()
+    assert (answer["turned"], answer["width"], answer["height"]) == (90, 300, 200)
+    assert (
+        answer["faces"][0]["box"] == client.post("/instantid/faces", json={"photo": encoded(upright)}).json()["faces"][0]["box"]
+    )
 
 
 def test_a_photo_without_a_face_has_none(client: TestClient) -> None:
