@@ -111,7 +111,9 @@
 
         /** What a picture's infotext could not restore, a sentence each. */
         lost(sentences) {
-            fill(this.lostNote, ...sentences.map((sentence) => el("p", {class: "instantid-hint"}, sentence)));
+            const here = this.state.people.flatMap((person) => person.photos.map((photo) => photo.hash));
+            const missing = sentences.filter((sentence) => !here.some((hash) => hash && sentence.includes(hash)));
+            fill(this.lostNote, ...missing.map((sentence) => el("p", {class: "instantid-hint"}, sentence)));
         }
 
         setIdentities(identities) {

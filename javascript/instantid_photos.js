@@ -48,10 +48,8 @@
         }
 
         async addOne(file) {
-            const {face, keypoints} = this.person.expected;
-            const index = this.person.photos.length;
-            const which = Number(face[face.length > 1 ? index : 0]) || null;
-            const photo = {name: file.name || "pasted picture", url: URL.createObjectURL(file), keypoints: keypoints[index] || null, which};
+            const expected = instantid.asExpected(this.person, this.person.photos.length);
+            const photo = {name: file.name || "pasted picture", url: URL.createObjectURL(file), ...expected};
             this.person.photos.push(photo);
             this.render();
             try {
@@ -65,8 +63,8 @@
 
         /** Have the faces found, or the one at the points placed by hand. */
         async look(photo) {
-            const {size, faces, start, turned} = await this.panel.bridge.ask({do: "faces", photo: photo.path, keypoints: photo.keypoints});
-            Object.assign(photo, {size, faces, start, error: faces.length ? null : "No face found in this photo.", turned: Boolean(turned)});
+            const {size, faces, start, turned, hash} = await this.panel.bridge.ask({do: "faces", photo: photo.path, keypoints: photo.keypoints});
+            Object.assign(photo, {size, faces, start, hash, error: faces.length ? null : "No face found in this photo.", turned: Boolean(turned)});
             if (turned) photo.url = turned;
         }
 

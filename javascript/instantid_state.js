@@ -54,12 +54,19 @@
         people: people.map((person) => personSettings(person, table, size)),
     });
 
-    /** The photos and pictures of settings that another panel of this page has sent, from the people of all panels. A photo is
-     * copied, since each panel looks at it, chooses and removes on its own. */
+    /** {which, keypoints} that a picture's settings said of a photo. */
+    instantid.asExpected = function ({expected: {face, keypoints}}, index) {
+        return {which: Number(face[face.length > 1 ? index : 0]) || null, keypoints: keypoints[index] || null};
+    };
+
+    /** The photos and pictures of settings that another panel of this page has sent, by their paths, or that an infotext names,
+     * by their hashes, from the people of all panels. A photo is copied, since each panel looks at it, chooses and removes on its own. */
     function takeOver(person, given, known) {
-        const of = (path, pictures) => path && pictures.find((picture) => picture && picture.path === path);
+        const of = (path, pictures) => path && pictures.find((picture) => picture && (picture.path === path || `#${picture.hash}` === path));
         const photos = known.flatMap((other) => other.photos);
         person.photos = (given.photos || []).map((path) => of(path, photos)).filter(Boolean).map((photo) => ({...photo}));
+        if (person.photos.length < (given.photos || []).length) person.photos = []; // all are to be added again, in their order
+        person.photos.forEach((photo, index) => Object.assign(photo, instantid.asExpected(person, index)));
         person.posePicture = of(given.pose_picture, known.map((other) => other.posePicture)) || null;
         person.region = of(given.region, known.map((other) => other.region)) || null;
     }
@@ -76,8 +83,8 @@
             person.identity = given.identity || null;
             person.keypoints = given.keypoints || null;
             if (given.identity && !given.pose) person.pose = "none"; // as the API's default
-            takeOver(person, given, known);
             person.expected = {face: [].concat(given.face || []), keypoints: given.photo_keypoints || []};
+            takeOver(person, given, known);
             return person;
         });
         if (people.length) state.people = people;

@@ -21,6 +21,7 @@ from lib_instantid.face.picture import read_picture
 from lib_instantid.guidance.people import ResolvedPerson
 from lib_instantid.guidance.placing import Size
 from lib_instantid.guidance.settings import GONE, Person, Settings, settings_from_dict
+from lib_instantid.webui.pictures import BY_HASH
 
 KEY = "InstantID"
 """The infotext's key of the value."""
@@ -82,8 +83,9 @@ def settings_from_infotext(
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The object of the API, and a sentence for each thing that could not be restored.
 
-    A person of photos comes without them, with the keypoints that were used: the same photo makes the same picture, and pose
-    "keypoints" keeps the head in its place with another one. A pose picture is replaced by its keypoints.
+    A person of photos comes with their hashes alone, which a page that has the photos knows, and with the keypoints that were
+    used: the same photo makes the same picture, and pose "keypoints" keeps the head in its place with another one. A pose
+    picture is replaced by its keypoints.
     identities: the folder of saved ones. identitynets: names of those that are there.
     A text that is none of ours, or was changed, gives no settings and one sentence.
     """
@@ -129,6 +131,7 @@ def _restored(person: dict[str, Any], field: str, identities: Path, lost: list[s
     if "keypoints" in values:
         values.setdefault("pose", "photo")  # the points say where the photo's face was
     if photos:
+        values["photos"] = [f"{BY_HASH}{photo}" for photo in photos]
         lost.append(_lost_photos(field, photos, values.get("pose", "photo")))
     if pose_picture is not None:
         values["pose"] = "keypoints"

@@ -19,7 +19,7 @@ import numpy as np
 from lib_instantid.errors import InstantIDError, SettingsError
 from lib_instantid.face.analyser import Analyser
 from lib_instantid.face.choose import from_left
-from lib_instantid.face.faces import Face, Picture
+from lib_instantid.face.faces import Face, Picture, short_hash
 from lib_instantid.face.geometry import align
 from lib_instantid.face.heads import average_head
 from lib_instantid.face.identity import combine
@@ -126,7 +126,8 @@ class PanelService:
     def _faces(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """photo: path of an upload. keypoints: five points by hand, or null.
 
-        In the answer, start: where placing them may begin. turned: the photo upright, where it lay on its side, or null.
+        In the answer, hash: as an infotext names the photo. start: where placing the points may begin. turned: the photo
+        upright, where it lay on its side, or null.
         """
         photo, by_hand = self._upload(request["photo"], "photo"), request.get("keypoints")
         picture, turned = read_picture(photo, "photo"), 0
@@ -138,7 +139,8 @@ class PanelService:
             faces = [self._around.analyser().face_at(picture, fractions_to_pixels(by_hand, *size))]
         start = (average_head(*size) / size).tolist()
         shown = _data_url(_png(_small(picture))) if turned else None
-        return {"size": size, "faces": [_described(picture, face) for face in faces], "start": start, "turned": shown}
+        described = [_described(picture, face) for face in faces]
+        return {"size": size, "faces": described, "hash": short_hash(picture), "start": start, "turned": shown}
 
     def _place(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """settings: as the API's; keypoints may be missing, which gives an average head. width, height: of the output."""

@@ -15,6 +15,8 @@ from lib_instantid.face.picture import refuse_address
 from lib_instantid.guidance.settings import Picture
 
 BASE64_MARK = ";base64,"
+BY_HASH = "#"
+"""Begins a photo of an infotext, which only its hash says; a page that still has the photo puts it in its place."""
 
 
 def upload_folder() -> Path:
@@ -29,6 +31,8 @@ def picture_of(value: Any, field: str, allowed: Sequence[Path]) -> Picture:
     """
     if not isinstance(value, str):
         return _of_component(value, field)
+    if value.startswith(BY_HASH):
+        raise PictureError(f"{field}: the photo {value:.40} of the picture's infotext is not in this page; add it again.")
     if value.startswith("data:"):
         _, mark, content = value.partition(BASE64_MARK)
         if not mark:

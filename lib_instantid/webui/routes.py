@@ -96,7 +96,7 @@ def faces(services: Services, body: Body) -> Any:
     if body.get("embeddings"):
         described = [{**one, "embedding": face.embedding.tolist()} for one, face in zip(described, found, strict=True)]
     size = {"width": picture.shape[1], "height": picture.shape[0]}
-    return {**size, "turned": turned, "hash": short_hash(photo), "provider": analyser.provider, "faces": described}
+    return {**size, "turned": turned, "hash": short_hash(picture), "provider": analyser.provider, "faces": described}
 
 
 def save(services: Services, body: Body) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, expect
 
+from lib_instantid.face.faces import short_hash
 from tests.page.browser import ONE, TWO, Panel, png
 
 
@@ -76,3 +78,24 @@ def test_where_several_identitynets_are_there_one_is_chosen_and_goes_along(tabs:
     target.root.get_by_label("IdentityNet", exact=True).select_option("ControlNetModel/a.safetensors")
     target.settle()
     assert target.settings()["identitynet_file"] is None
+
+
+def test_the_infotext_of_a_picture_whose_photos_are_still_in_the_page_brings_them_back(tabs: tuple[Panel, Panel]) -> None:
+    """As "Send to img2img" of PNG Info does: by the photos' hashes, with the faces that were chosen."""
+    source, target = tabs
+    source.add_photos(png(ONE, "one"), png(TWO, "two"))
+    hashes = [short_hash(ONE), short_hash(TWO)]
+    given = {"people": [{"photos": [f"#{one}" for one in hashes], "face": ["largest", 1]}, {"photos": ["#0badcafe"]}]}
+    sentences = [f"Person 1, photos: {', '.join(hashes)} cannot be restored.", "Person 2, photos: 0badcafe cannot be restored."]
+    target.open()
+    source.page.evaluate("text => window.instantid.restored('img2img', text)", json.dumps(given))
+    source.page.evaluate("text => window.instantid.lost('img2img', text)", "\n".join(sentences))
+    expect(target.photos).to_have_count(2)
+    expect(target.photos.nth(1).get_by_role("button", name="Face 1 from the left")).to_have_attribute("aria-pressed", "true")
+    target.settle()
+    first, second = target.settings()["people"]
+    assert first["photos"] == source.first()["photos"]
+    assert first["face"] == ["largest", 1]
+    assert second["photos"] == []
+    expect(target.root.get_by_text("0badcafe cannot be restored")).to_be_visible()
+    expect(target.root.get_by_text(hashes[0])).to_have_count(0)

@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from lib_instantid.errors import PictureError
+from lib_instantid.face.faces import short_hash
 from lib_instantid.face.identity import Identity
 from lib_instantid.face.identity_files import save_identity
 from lib_instantid.face.photos import PhotoFace
@@ -19,6 +21,7 @@ from lib_instantid.face.report import report
 from lib_instantid.guidance.guidance import PlacedPerson
 from lib_instantid.guidance.people import ResolvedPerson
 from lib_instantid.guidance.settings import Person, Settings, settings_from_dict
+from lib_instantid.webui.arguments import settings_of
 from lib_instantid.webui.infotext import KEY, infotext_of, settings_from_infotext
 from tests.face.scenes import a_face, somebody
 from tests.webui.processing import P, create_infotext, parsed
@@ -125,7 +128,8 @@ def expected_of(person: Person) -> dict[str, Any]:
 def test_settings_come_back_from_an_infotext(given_settings: Settings) -> None:
     restored, lost = settings_from_infotext(written(given_settings), Path("nowhere"), list)
     for person, own in zip(restored["people"], given_settings.people, strict=True):
-        assert not {"photos", "pose_picture", "region"} & set(person)
+        assert not {"pose_picture", "region"} & set(person)
+        assert person.get("photos", []) == [f"#{short_hash(PICTURE)}"] * len(own.photos)
         person.update(photos=own.photos, region=own.region)
     found = settings_from_dict({**restored, "enabled": True})
     for field in dataclasses.fields(Settings):
@@ -144,7 +148,8 @@ def test_the_picture_is_made_again_with_the_photo_alone() -> None:
     one = Settings(enabled=True, people=[Person(photos=[IMAGE], adapter_strength=0.5)], best_of=4)
     restored, (sentence,) = settings_from_infotext(written(one), Path("nowhere"), list)
     points = np.round(POINTS / SIZE, 5).tolist()
-    assert restored == {"people": [{"adapter_strength": 0.5, "pose": "photo", "keypoints": points}]}
+    photos = [f"#{short_hash(PICTURE)}"]
+    assert restored == {"people": [{"photos": photos, "adapter_strength": 0.5, "pose": "photo", "keypoints": points}]}
     assert sentence.startswith("people[1].photos: ")
     assert '"keypoints"' in sentence
 
@@ -198,7 +203,9 @@ def test_a_foreign_or_changed_text_restores_nothing_and_says_so(strange: str) ->
 def test_a_path_in_a_foreign_text_is_not_restored() -> None:
     text = str({"people": [{"photos": ["/etc/passwd"], "pose": "none"}]})
     restored, (sentence,) = settings_from_infotext(text, Path("nowhere"), list)
-    assert restored == {"people": [{"pose": "none"}]}
+    assert restored == {"people": [{"photos": ["#/etc/passwd"], "pose": "none"}]}
+    with pytest.raises(PictureError, match=r"people\[1\]\.photos\[1\]: the photo #/etc/passwd .* add it again"):
+        settings_of([restored], [Path("/etc")])
     assert "/etc/passwd cannot be restored" in sentence
 
 
