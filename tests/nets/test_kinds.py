@@ -60,3 +60,9 @@ def test_a_file_calls_itself_instantids_by_its_place_its_name_or_its_metadata(
     path: str, notes: dict[str, str], named: bool
 ) -> None:
     assert says_instantid(Weights(path=Path(path), tensors=TENSORS, notes=notes)) is named
+
+
+@pytest.mark.parametrize("name", ["image_proj.latents", "image_proj.proj_in.weight"])
+def test_half_a_resampler_is_an_adapter_of_an_unknown_kind(name: str) -> None:
+    found = recognise(Weights(path=Path("ip-adapter.safetensors"), tensors={name: torch.zeros(16, 512)}))
+    assert found == (Kind.OTHER, "an IP-Adapter of a kind not known here")
