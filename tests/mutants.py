@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = {
     "face": ["tests/face"],
     "nets": ["tests/nets", "tests/parity", "tests/test_bad_files.py"],
-    "guidance": ["tests/guidance", "tests/hosts/test_against_diffusers.py"],
+    "guidance": ["tests/guidance", "tests/hosts/test_webui_hosts.py", "tests/hosts/test_against_diffusers.py"],
     "hosts": ["tests/hosts", "tests/test_bad_files.py", "tests/test_cli.py"],
     "webui": ["tests/webui"],
     "commands": ["tests/test_cli.py", "tests/test_batch.py", "tests/test_dead_ends.py"],

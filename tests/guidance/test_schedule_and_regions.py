@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from lib_instantid.errors import UnsupportedModel
-from lib_instantid.guidance.regions import nearest_person, on_features, on_tokens
+from lib_instantid.errors import SettingsError, UnsupportedModel
+from lib_instantid.guidance.regions import box_region, nearest_person, on_features, on_tokens
 from lib_instantid.guidance.schedule import Step, Window, acts_on_unconditional, residual_weights
 
 
@@ -69,3 +69,20 @@ def test_every_pixel_belongs_to_the_nearest_face(centres: list[tuple[float, floa
     y, x = 17, 50
     distances = [np.hypot(x + 0.5 - cx, y + 0.5 - cy) for cx, cy in centres]
     assert distances[int(masks[:, y, x].argmax())] == pytest.approx(min(distances), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("box", "rows", "columns"),
+    [([-5.0, -3, 4, 6], slice(0, 6), slice(0, 4)), ([7.0, 5, 30, 30], slice(5, 8), slice(7, 10))],
+    ids=["top left", "bottom right"],
+)
+def test_a_box_that_reaches_over_the_edge_is_cut_at_it(box: list[float], rows: slice, columns: slice) -> None:
+    expected = torch.zeros(8, 10)
+    expected[rows, columns] = 1
+    assert torch.equal(box_region(np.array(box), 10, 8), expected)
+
+
+@pytest.mark.parametrize("box", [[-9.0, 2, -1, 6], [2.0, -9, 6, 0], [10.0, 2, 14, 6]], ids=["left", "above", "right"])
+def test_a_box_beside_the_picture_is_refused(box: list[float]) -> None:
+    with pytest.raises(SettingsError, match="lies outside the 10×8 picture"):
+        box_region(np.array(box), 10, 8)
