@@ -25,7 +25,7 @@ ROOMS = {
     "nets": ["tests/nets", "tests/parity", "tests/test_bad_files.py"],
     "guidance": ["tests/guidance", "tests/hosts/test_webui_hosts.py", "tests/hosts/test_against_diffusers.py"],
     "hosts": ["tests/hosts", "tests/test_bad_files.py", "tests/test_cli.py"],
-    "webui": ["tests/webui"],
+    "webui": ["tests/webui", "tests/page/test_panel.py"],
     "commands": ["tests/test_cli.py", "tests/test_batch.py", "tests/test_dead_ends.py"],
 }
 """Where the tests of each room are."""
@@ -41,7 +41,7 @@ COPIED = (
     "pyproject.toml",
     "style.css",
 )
-LINKED = (".venv", ".oracle")
+LINKED = (".venv", ".oracle", ".page-3.41", ".page-4.40")
 SECONDS = 900
 OTHER = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -130,12 +130,12 @@ def tree() -> Path:
 
 
 def tests_for(mutant: Mutant) -> list[str]:
-    """Those of the room, first the files that name the module."""
+    """Those of the room, first the files that name the module, last those in a browser."""
     files = []
     for place in map(ROOT.joinpath, ROOMS[mutant.room]):
         files += sorted(place.glob("test_*.py")) if place.is_dir() else [place]
     names = re.compile(rf"\b{mutant.path.stem}\b")
-    files.sort(key=lambda path: not names.search(path.read_text(encoding="utf-8")))
+    files.sort(key=lambda path: ("page" in path.parts, not names.search(path.read_text(encoding="utf-8"))))
     return [str(path.relative_to(ROOT)) for path in files]
 
 
