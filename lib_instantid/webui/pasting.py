@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib_instantid.webui.infotext import KEY, settings_from_infotext
-from lib_instantid.webui.panel import PanelParts
 from lib_instantid.webui.words import in_page_words
+
+if TYPE_CHECKING:
+    from lib_instantid.webui.panel import PanelParts
 
 Entries = dict[str, Any]
 """What an infotext says, by its keys."""

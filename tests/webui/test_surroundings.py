@@ -51,7 +51,9 @@ def test_of_many_who_start_it_at_once_one_does(hub: Hub, tmp_path: Path, monkeyp
     assert hub.asked == 1
 
 
-def test_a_failure_that_nobody_thought_of_is_shown(hub: Hub, tmp_path: Path) -> None:
+def test_a_failure_that_nobody_thought_of_is_shown_and_the_log_says_more(
+    hub: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     hub.failure = KeyError("Location")
     fetching = ModelDownload(tmp_path)
     fetching.start([])
@@ -59,6 +61,7 @@ def test_a_failure_that_nobody_thought_of_is_shown(hub: Hub, tmp_path: Path) -> 
     while fetching.running:
         time.sleep(0.01)
     assert "KeyError" in fetching.progress
+    assert "Traceback" in caplog.text
 
 
 @pytest.mark.usefixtures("hub")
