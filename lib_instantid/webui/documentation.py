@@ -63,8 +63,7 @@ FACES = _object(
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """takes: schema of the request's object, None where there is none. gives: schema of the answer, None for a PNG.
-    analyses: whether the face networks are used."""
+    """takes: schema of the request's object, None where there is none. gives: schema of the answer, None for a PNG."""
 
     method: str
     path: str
