@@ -211,3 +211,13 @@ def test_page_without_gradio_is_told(
     monkeypatch.delitem(sys.modules, "lib_instantid.webui.page", raising=False)
     assert main(["page", "--checkpoint", str(weights_folder / "checkpoint")]) == 1
     assert "gradio" in capsys.readouterr().err
+
+
+def test_a_name_that_no_identity_can_have_is_refused_before_photos_and_models_are_looked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nowhere = str(tmp_path / "nowhere")
+    assert main(["identity", "save", "a/b", "--photo", nowhere, "--models-dir", nowhere]) != 0
+    said = capsys.readouterr().err
+    assert "a/b" in said
+    assert "nowhere" not in said
