@@ -134,9 +134,7 @@ class Settings:
     identitynet_people: IdentityNetPeople = _choice(
         "each", IdentityNetPeople, "several people: a run of IdentityNet for each, or one for all, which is faster"
     )
-    identitynet_file: str | None = _other(
-        None, "name of the IdentityNet, where several lie in the WebUI's model folders; the first if none is named"
-    )
+    identitynet_file: str | None = _other(None, "name of the IdentityNet, where a WebUI has several; the first if none")
     negative_noise: float = _number(0.0, 0.0, 1.0, "noise in the unconditional embedding; the reference has none")
     hires: HiresPasses = _choice("both", HiresPasses, "passes of the hires fix in which InstantID acts")
     cfg_rescale: float = _number(0.0, 0.0, 1.0, "how far the guided noise is scaled back to the conditional one's contrast")

@@ -13,9 +13,10 @@ from modules import paths, shared
 from lib_instantid.face.analyser import BACKENDS
 from lib_instantid.face.sessions import PROVIDERS
 from lib_instantid.nets.storage import Storage
-from lib_instantid.webui.engine import FaceOptions, Keep
+from lib_instantid.webui.engine import Keep
 from lib_instantid.webui.fields import PRESETS
 from lib_instantid.webui.panel import Beginning
+from lib_instantid.webui.remembering import FaceOptions
 
 SECTION = ("instantid", "InstantID")
 

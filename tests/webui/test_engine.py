@@ -19,7 +19,8 @@ from lib_instantid.face.analyser import Analyser
 from lib_instantid.nets.adapter import Adapter, load_adapter
 from lib_instantid.nets.storage import Storage
 from lib_instantid.webui import engine as engine_module
-from lib_instantid.webui.engine import Engine, FaceOptions, Keep, RememberingAdapter, RememberingAnalyser
+from lib_instantid.webui.engine import Engine, Keep
+from lib_instantid.webui.remembering import FaceOptions, RememberingAdapter, RememberingAnalyser
 from tests.face.scenes import squares
 
 

@@ -22,8 +22,9 @@ from lib_instantid.guidance.guidance import Guidance
 from lib_instantid.guidance.schedule import Step
 from lib_instantid.nets.identitynet import IdentityNet
 from lib_instantid.webui import engine as engine_module
-from lib_instantid.webui.engine import Engine, Keep, RememberingAnalyser
+from lib_instantid.webui.engine import Engine, Keep
 from lib_instantid.webui.generation import InstantID
+from lib_instantid.webui.remembering import RememberingAnalyser
 from lib_instantid.webui.script import NOTES, Extension
 from tests.conftest import HEIGHT, ROWS, WIDTH, Call
 from tests.face.scenes import squares
