@@ -67,7 +67,7 @@ def breakable(path: Path) -> list[int]:
     """
     tree = _parsed(path)
     decorators = {id(part) for node in ast.walk(tree) for one in getattr(node, "decorator_list", ()) for part in ast.walk(one)}
-    nodes = enumerate(ast.walk(tree))
+    nodes = list(enumerate(ast.walk(tree)))  # before any is changed, which would change the numbers of those after it
     return [number for number, node in nodes if id(node) not in decorators and hasattr(node, "lineno") and _change(node)]
 
 
