@@ -60,7 +60,8 @@ def register() -> tuple[Extension, PanelService, Pasting]:
     _add_axes(extension)
     downloads = Path(paths.models_path) / "instantid"
     service = PanelService(surroundings_of(host, engine, identities_folder, downloads))
-    return extension, service, Pasting(identities_folder, engine.identitynet_names)
+    names = lambda: () if engine.missing() else engine.identitynet_names()  # noqa: E731
+    return extension, service, Pasting(identities_folder, names)
 
 
 def _listen(event: str, callback: Callable[..., None]) -> None:
