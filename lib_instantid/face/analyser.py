@@ -17,7 +17,7 @@ from lib_instantid.face.keypoints import box_from_keypoints, check_keypoints
 from lib_instantid.face.landmarks import find_landmarks, head_pose
 from lib_instantid.face.model_files import FaceModelFiles, find_face_models
 from lib_instantid.face.picture import check_picture
-from lib_instantid.face.search import Size, search
+from lib_instantid.face.search import SIZES, Size, search
 from lib_instantid.face.sessions import DETECTOR, LANDMARKS, RECOGNISER, Network, open_session
 
 BACKENDS = ("builtin", "insightface")
@@ -31,6 +31,9 @@ class Analyser(Protocol):
 
     def face_at(self, picture: Picture, keypoints: npt.ArrayLike) -> Face:
         """The face at five points that were placed by hand: (5, 2) XY px."""
+
+    def likely(self, picture: Picture) -> Floats | None:
+        """Where placing five points by hand may begin: (5, 2) XY px of what is most like a face, or None."""
 
     @property
     def provider(self) -> str:
@@ -84,6 +87,16 @@ class FaceAnalyser:
         check_picture(picture)
         points = check_keypoints(keypoints).astype(np.float32)
         return self._face(picture, box_from_keypoints(points), 1.0, points)
+
+    def likely(self, picture: Picture) -> Floats | None:
+        """Five points, (5, 2) XY px, of what is most like a face in a picture without one; None where nothing is.
+
+        raises as `faces`.
+        """
+        check_picture(picture)
+        size = self._detector.fixed_size or (SIZES[0], SIZES[0])
+        found = scrfd.detect(self._detector, picture, size, scrfd.LIKELY_MIN)
+        return found.keypoints[0] if len(found) else None
 
     def _detect(self, picture: Picture, size: Size) -> scrfd.Detections:
         return scrfd.detect(self._detector, picture, size)

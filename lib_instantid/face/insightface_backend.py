@@ -13,7 +13,7 @@ from lib_instantid.face.faces import Face, Floats, HeadPose, Picture
 from lib_instantid.face.keypoints import box_from_keypoints, check_keypoints
 from lib_instantid.face.model_files import FaceModelFiles, find_face_models
 from lib_instantid.face.picture import check_picture
-from lib_instantid.face.scrfd import SCORE_MIN, Detections
+from lib_instantid.face.scrfd import LIKELY_MIN, SCORE_MIN, Detections
 from lib_instantid.face.search import SIZES, Size, search
 from lib_instantid.face.sessions import PROVIDERS, import_onnxruntime, provider_lists, runtime_errors
 
@@ -50,6 +50,17 @@ class InsightFaceAnalyser:
         check_picture(picture)
         points = check_keypoints(keypoints).astype(np.float32)
         return self._face(np.ascontiguousarray(picture[:, :, ::-1]), box_from_keypoints(points), 1.0, points)
+
+    def likely(self, picture: Picture) -> Floats | None:
+        """Five points, (5, 2) XY px, of what is most like a face in a picture without one; None where nothing is."""
+        check_picture(picture)
+        detector = self._app.det_model
+        detector.det_thresh = LIKELY_MIN
+        try:
+            found = self._detect(np.ascontiguousarray(picture[:, :, ::-1]), detector.input_size)
+        finally:
+            detector.det_thresh = SCORE_MIN
+        return found.keypoints[0] if len(found) else None
 
     def _detect(self, blue_first: Picture, size: Size) -> Detections:
         rows, keypoints = self._app.det_model.detect(blue_first, input_size=size)

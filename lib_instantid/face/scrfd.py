@@ -25,6 +25,9 @@ OVERLAP_MAX = 0.4
 """Of two boxes that share more of their union than this, the better one stays. Both numbers are insightface's
 defaults."""
 
+LIKELY_MIN = 0.2
+"""What reaches this score and not `SCORE_MIN` is where a face is likely."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Detections:
@@ -44,18 +47,18 @@ class Detections:
         return Detections(boxes=boxes.reshape(-1, 4), scores=self.scores, keypoints=(self.keypoints - corner) / ratio)
 
 
-def detect(network: Network, picture: Picture, size: tuple[int, int]) -> Detections:
+def detect(network: Network, picture: Picture, size: tuple[int, int], score_min: float = SCORE_MIN) -> Detections:
     """Find faces in a picture that is shrunk or enlarged into the top left corner of a black canvas.
 
     picture: (H, W, 3) uint8 RGB. size: (width, height) of the canvas, multiples of 32.
-    returns: faces in pixels of the picture. raises BadModelFile: the network does not run.
+    score_min: what a face has to reach. returns: faces in pixels of the picture. raises BadModelFile: the network does not run.
     """
     width, height = fit(picture, size)
     canvas = np.zeros((size[1], size[0], 3), dtype=np.uint8)
     canvas[:height, :width] = cv2.resize(picture, (width, height))
     blob = (canvas.astype(np.float32) - np.float32(MEAN)) / np.float32(SCALE)
     outputs = network.run(np.ascontiguousarray(blob.transpose(2, 0, 1)[None]))
-    found = _decode(outputs, size).moved(0, 0, height / picture.shape[0])
+    found = _decode(outputs, size, score_min).moved(0, 0, height / picture.shape[0])
     return _suppress(found)  # in pixels of the photo, where the one that `_suppress` adds to each side is smaller or larger
 
 
@@ -67,15 +70,15 @@ def fit(picture: Picture, size: tuple[int, int]) -> tuple[int, int]:
     return size[0], max(1, int(size[0] * ratio))
 
 
-def _decode(outputs: list[Floats], size: tuple[int, int]) -> Detections:
-    """Three scores, three boxes, three sets of points (one per stride) -> all that reach `SCORE_MIN`, best first.
+def _decode(outputs: list[Floats], size: tuple[int, int], score_min: float) -> Detections:
+    """Three scores, three boxes, three sets of points (one per stride) -> all that reach `score_min`, best first.
 
     Boxes are distances to the four sides and points are offsets, both from the anchor and in strides.
     """
     boxes, scores, keypoints = [], [], []
     for index, stride in enumerate(STRIDES):
         score, sides, offsets = (outputs[index + part * len(STRIDES)].reshape(-1, k) for part, k in enumerate((1, 4, 10)))
-        kept = np.flatnonzero(score[:, 0] >= SCORE_MIN)
+        kept = np.flatnonzero(score[:, 0] >= score_min)
         anchors = _anchors(size, stride)[kept]
         distances = sides[kept] * stride
         boxes.append(np.concatenate([anchors - distances[:, :2], anchors + distances[:, 2:]], axis=1))

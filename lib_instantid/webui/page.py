@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import queue
 import threading
@@ -105,8 +106,9 @@ class Run:
         try:
             job = Job(settings=settings_of(values[len(JOB) :], []), **dict(zip(JOB, values, strict=False)))
         except InstantIDError as error:
-            raise gr.Error(in_page_words(str(error))) from error
-        yield from self._watched(job)
+            yield _refused(error)
+        else:
+            yield from self._watched(job)
 
     def _watched(self, job: Job) -> Iterator[tuple[Any, ...]]:
         seen: queue.Queue[Sampled | Result | BaseException] = queue.Queue()
@@ -128,10 +130,11 @@ class Run:
         while isinstance(found := seen.get(), Sampled):
             yield f"Step {found.step} of {found.steps}", _enlarged(found, job), None, "", None
         if isinstance(found, InstantIDError):
-            raise gr.Error(in_page_words(str(found)))
-        if isinstance(found, BaseException):
+            yield _refused(found)
+        elif isinstance(found, BaseException):
             raise found
-        yield self._shown(job, found)
+        else:
+            yield self._shown(job, found)
 
     def _shown(self, job: Job, result: Result) -> tuple[Any, ...]:
         values = record(job, result)
@@ -144,6 +147,12 @@ class Run:
             json.dumps(values, indent=2),
             paths,
         )
+
+
+def _refused(error: InstantIDError) -> tuple[Any, ...]:
+    """Shown where the progress was. It is not raised: gradio writes a traceback for whatever is."""
+    sentence = f'<p class="instantid-refusal" role="alert">{html.escape(in_page_words(str(error)))}</p>'
+    return sentence, None, None, "", None
 
 
 def _enlarged(sampled: Sampled, job: Job) -> Any:

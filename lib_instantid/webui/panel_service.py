@@ -130,14 +130,15 @@ class PanelService:
         upright, where it lay on its side, or null.
         """
         photo, by_hand = self._upload(request["photo"], "photo"), request.get("keypoints")
-        picture, turned = read_picture(photo, "photo"), 0
+        picture, turned, analyser = read_picture(photo, "photo"), 0, self._around.analyser()
         size = picture.shape[1], picture.shape[0]
         if by_hand is None:
-            picture, found, turned = look(picture, self._around.analyser())
+            picture, found, turned = look(picture, analyser)
             faces, size = from_left(found), (picture.shape[1], picture.shape[0])
         else:
-            faces = [self._around.analyser().face_at(picture, fractions_to_pixels(by_hand, *size))]
-        start = (average_head(*size) / size).tolist()
+            faces = [analyser.face_at(picture, fractions_to_pixels(by_hand, *size))]
+        likely = None if faces else analyser.likely(picture)
+        start = ((average_head(*size) if likely is None else likely) / size).tolist()
         shown = _data_url(_png(_small(picture))) if turned else None
         described = [_described(picture, face) for face in faces]
         return {"size": size, "faces": described, "hash": short_hash(picture), "start": start, "turned": shown}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lib_instantid.face.analyser import Analyser
-from lib_instantid.face.faces import Face, Picture
+from lib_instantid.face.faces import Face, Floats, Picture
 from lib_instantid.face.keypoints import check_keypoints
 from lib_instantid.nets.adapter import Adapter, FaceTokens
 
@@ -73,6 +73,10 @@ class RememberingAnalyser:
     def face_at(self, picture: Picture, keypoints: npt.ArrayLike) -> Face:
         points = check_keypoints(keypoints).astype("float64").tobytes()
         return self._remembered(picture, points, lambda: (self._analyser.face_at(picture, keypoints),))[0]
+
+    def likely(self, picture: Picture) -> Floats | None:
+        with self._lock:
+            return self._analyser.likely(picture)
 
     def _remembered(self, picture: Picture, points: bytes, look: Callable[[], tuple[Face, ...]]) -> tuple[Face, ...]:
         key = hashlib.sha256(picture.tobytes() + repr(picture.shape).encode() + points).digest()

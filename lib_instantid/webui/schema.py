@@ -27,7 +27,6 @@ ONE_FACE: list[Schema] = [
 ]
 FACE: Schema = {"anyOf": [*ONE_FACE, {"type": "array", "items": {"anyOf": ONE_FACE}, "minItems": 1, "maxItems": MAX_PHOTOS}]}
 NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 64}
-FILE_HELP = next(field.metadata["help"] for field in dataclasses.fields(Settings) if field.name == "identitynet_file")
 
 OF_TYPE: dict[str, Schema] = {
     "bool": {"type": "boolean"},
@@ -44,24 +43,26 @@ OF_TYPE: dict[str, Schema] = {
 def settings_schema() -> Schema:
     """Of the one object that a generation takes."""
     people = {"type": "array", "items": _object(Person), "minItems": 1, "maxItems": MAX_PEOPLE}
-    file = {"type": ["string", "null"], "minLength": 1, "description": FILE_HELP}
-    own = _object(Settings, people={**people, "description": "the people of the picture"}, identitynet_file=file)
+    own = _object(Settings, people=people, identitynet_file={"type": ["string", "null"], "minLength": 1})
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "InstantID", **own, "required": ["people"]}
 
 
 def _object(kind: type, **known: Schema) -> Schema:
     return {
         "type": "object",
-        "properties": {field.name: known.get(field.name) or _value(field) for field in dataclasses.fields(kind)},
+        "properties": {field.name: _value(field, known.get(field.name)) for field in dataclasses.fields(kind)},
         "additionalProperties": False,
     }
 
 
-def _value(field: dataclasses.Field[Any]) -> Schema:
+def _value(field: dataclasses.Field[Any], known: Schema | None) -> Schema:
+    """known: the schema of one that its type does not tell, without its description."""
     limits = field.metadata
-    if "low" in limits:
+    if known is not None:
+        values = known
+    elif "low" in limits:
         kind = "integer" if field.type == "int" else "number"
-        values: Schema = {"type": kind, "minimum": limits["low"], "maximum": limits["high"]}
+        values = {"type": kind, "minimum": limits["low"], "maximum": limits["high"]}
     elif "options" in limits:
         values = {"type": "string", "enum": list(limits["options"])}
     else:

@@ -52,6 +52,8 @@ def main(models: Path, pictures: Path, target: Path) -> None:
         for name, analyser in analysers.items():
             results.update(as_arrays(f"{path.stem}/{name}", ours(analyser.faces(picture))))
             results.update(as_arrays(f"{path.stem}/{name} by hand", ours([analyser.face_at(picture, HAND_POINTS)])))
+    dim = np.load(pictures / "dim" / "picture.npy")
+    results |= {f"dim/{name}": analyser.likely(dim) for name, analyser in analysers.items()}
     results["opencv"] = np.array(cv2.__version__)
     np.savez(target, **results)
 

@@ -20,6 +20,10 @@ def squares(width: int, height: int, places: Sequence[tuple[int, int, int]], col
     return picture
 
 
+DIM = squares(640, 480, [(400, 300, 80)], (45, 0, 0))
+"""A square that is too dark to be a face, (480, 640, 3) RGB."""
+
+
 def random_scene(seed: int) -> Picture:
     """A dark, uneven picture of random size; by turns without a face, with one and with up to four, of all three grids."""
     stream = np.random.RandomState(seed)

@@ -19,7 +19,7 @@ from lib_instantid.face.model_files import FOLDERS, find_face_models
 from lib_instantid.face.scrfd import detect
 from lib_instantid.face.sessions import DETECTOR, open_session
 from lib_instantid.hosts.stand_ins.face_models import write_face_models
-from tests.face.scenes import random_scene, squares
+from tests.face.scenes import DIM, random_scene, squares
 
 LARGE = squares(640, 640, [(128, 160, 320)])  # ten cells of the detector's grid at 640, five at 320
 FILLING = squares(500, 500, [(0, 0, 500)])  # six cells even at 192
@@ -53,6 +53,14 @@ def test_no_face_is_an_empty_tuple(analyser: FaceAnalyser) -> None:
     assert analyser.faces(squares(300, 200, [])) == ()
     assert analyser.faces(squares(1, 1, [])) == ()
     assert analyser.faces(squares(3000, 2, [])) == ()
+
+
+def test_a_face_too_dim_to_be_found_is_where_one_is_likely(analyser: FaceAnalyser) -> None:
+    assert analyser.faces(DIM) == ()
+    points = analyser.likely(DIM)
+    assert points is not None
+    assert points.mean(axis=0) == pytest.approx((440, 340), abs=16)
+    assert analyser.likely(squares(640, 480, [])) is None
 
 
 def test_faces_come_with_the_best_score_first(analyser: FaceAnalyser) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from lib_instantid.face.analyser import FaceAnalyser
 from tests.face.run_oracle import HAND_POINTS, as_arrays, ours
-from tests.face.scenes import random_scene, squares
+from tests.face.scenes import DIM, random_scene, squares
 
 ROOT = Path(__file__).parents[2]
 ORACLE = ROOT / ".oracle" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
@@ -37,6 +37,8 @@ def results(models: Path, pictures: Results, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("oracle")
     for name, picture in pictures.items():
         np.save(folder / f"{name}.npy", picture)
+    (folder / "dim").mkdir()
+    np.save(folder / "dim" / "picture.npy", DIM)
     command = [ORACLE, Path(__file__).with_name("run_oracle.py"), models, folder, folder / "results.npz"]
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
@@ -112,6 +114,10 @@ def test_both_backends_find_the_large_face_that_insightface_misses(results: Resu
     assert len(results[f"{FILLS_THE_PICTURE}/reference/score"]) == 0
     assert len(results[f"{FILLS_THE_PICTURE}/builtin/score"]) == 1
     assert_same_faces(results, of(results, f"{FILLS_THE_PICTURE}/builtin"), f"{FILLS_THE_PICTURE}/insightface")
+
+
+def test_both_backends_see_the_same_likely_face(results: Results) -> None:
+    np.testing.assert_allclose(results["dim/builtin"], results["dim/insightface"], rtol=0, atol=SAME.pixels)
 
 
 def test_which_of_hundreds_of_overlapping_boxes_stay_is_insightfaces_choice(tmp_path: Path) -> None:

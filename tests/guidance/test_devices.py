@@ -17,13 +17,18 @@ from tests.conftest import SMALL, Guide, place
 META = torch.device("meta")
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("storage", [Storage(), Storage(fp8=True), Storage(streamed=True)], ids=str)
-@pytest.mark.parametrize(
-    "settings",
-    [{}, {"face_region": "face", "cfg_rescale": 0.5}, {"control_mode": "identity"}, {"identitynet_people": "together"}],
-    ids=str,
-)
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+STORAGES = (Storage(), Storage(fp8=True), Storage(streamed=True))
+SETTINGS = ({}, {"face_region": "face", "cfg_rescale": 0.5}, {"control_mode": "identity"}, {"identitynet_people": "together"})
+EVERY_PAIR = [
+    pytest.param(settings, storage, DTYPES[(i + k) % len(DTYPES)], id=f"{settings} {storage} {DTYPES[(i + k) % len(DTYPES)]}")
+    for i, settings in enumerate(SETTINGS)
+    for k, storage in enumerate(STORAGES)
+]
+"""Every two of settings, storages and dtypes meet."""
+
+
+@pytest.mark.parametrize(("settings", "storage", "dtype"), EVERY_PAIR)
 def test_everything_that_a_call_needs_is_brought_to_its_device(
     diffusers_unet: nn.Module, guide: Guide, dtype: torch.dtype, storage: Storage, settings: dict
 ) -> None:

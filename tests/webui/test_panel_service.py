@@ -19,7 +19,7 @@ from lib_instantid.face.heads import average_head
 from lib_instantid.face.identity_files import load_identity
 from lib_instantid.face.keypoints import draw_keypoints
 from lib_instantid.webui.panel_service import Download, PanelService, Status, Surroundings
-from tests.face.scenes import RED, squares
+from tests.face.scenes import DIM, RED, squares
 
 ONE = squares(300, 300, [(90, 80, 120)], RED)
 TWO = squares(400, 300, [(30, 90, 120), (240, 60, 130)], RED)
@@ -86,6 +86,13 @@ def test_faces_come_from_left_to_right_as_fractions_with_a_report(page: Page, an
 def test_points_by_hand_make_one_face(page: Page) -> None:
     (face,) = page.ask("faces", photo=page.upload(squares(200, 100, [])), keypoints=FIVE)["faces"]
     assert np.array(face["keypoints"]) == pytest.approx(np.array(FIVE), abs=1e-6)
+
+
+def test_placing_points_begins_where_a_face_is_likely_or_in_the_middle(page: Page, analyser: Analyser) -> None:
+    dim, dark = (page.ask("faces", photo=page.upload(picture), keypoints=None) for picture in (DIM, 0 * DIM))
+    assert dim["faces"] == dark["faces"] == []
+    assert np.array(dim["start"]) * (640, 480) == pytest.approx(analyser.likely(DIM), abs=1e-3)
+    assert np.array(dark["start"]).mean(axis=0) == pytest.approx((0.5, 0.5), abs=1e-3)
 
 
 def test_heads_are_placed_as_the_generation_places_them(page: Page, analyser: Analyser) -> None:
