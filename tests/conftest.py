@@ -30,8 +30,9 @@ ROWS = (False, True)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _two_threads() -> None:
-    torch.set_num_threads(2)
+def _one_thread() -> None:
+    """`make test` has two workers: with two threads each they wait for one another, and take several times as long."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
