@@ -106,7 +106,9 @@ def test_a_photo_without_a_face_stops_the_generation_with_a_sentence(panel: Pane
     expect(panel.photos.nth(1)).to_contain_text("broken.png")
     panel.page.locator(f"#{panel.tab}_generate").click()
     expect(
-        panel.page.locator(f"#html_log_{panel.tab}, #html_info_{panel.tab}").get_by_text("no face found in the picture of 300 x 200").first
+        panel.page.locator(f"#html_log_{panel.tab}, #html_info_{panel.tab}")
+        .get_by_text("no face found in the picture of 300 x 200")
+        .first
     ).to_be_visible(timeout=60_000)
     panel.add_photos(png(ONE, "one"))
     assert "InstantID:" in result(panel)
