@@ -277,6 +277,7 @@ BAD: dict[str, Bad] = {
     "height": (lambda *_: Job(prompt="", height=0), errors.SettingsError, ("height", "0", "multiple of 8")),
     "steps": (lambda *_: Job(prompt="", steps=0), errors.SettingsError, ("steps", "0", "1 to")),
     "batch": (lambda *_: Job(prompt="", batch_size=0), errors.SettingsError, ("batch_size", "0")),
+    "batch too large": (lambda *_: Job(prompt="", batch_size=65), errors.SettingsError, ("batch_size", "65", "to 64")),
     "seed": (lambda *_: Job(prompt="", seed=-1), errors.SettingsError, ("seed", "-1")),
     "guidance": (lambda *_: Job(prompt="", guidance_scale=-1), errors.SettingsError, ("guidance_scale", "-1")),
     "denoising": (lambda *_: Job(prompt="", denoising_strength=2), errors.SettingsError, ("denoising_strength", "2")),

@@ -17,7 +17,7 @@ from lib_instantid.face.keypoints import box_from_keypoints, check_keypoints
 from lib_instantid.face.landmarks import find_landmarks, head_pose
 from lib_instantid.face.model_files import FaceModelFiles, find_face_models
 from lib_instantid.face.picture import check_picture
-from lib_instantid.face.search import SIZES, Size, search
+from lib_instantid.face.search import Size, first_size, search
 from lib_instantid.face.sessions import DETECTOR, LANDMARKS, RECOGNISER, Network, open_session
 
 BACKENDS = ("builtin", "insightface")
@@ -94,8 +94,7 @@ class FaceAnalyser:
         raises as `faces`.
         """
         check_picture(picture)
-        size = self._detector.fixed_size or (SIZES[0], SIZES[0])
-        found = scrfd.detect(self._detector, picture, size, scrfd.LIKELY_MIN)
+        found = scrfd.detect(self._detector, picture, first_size(self._detector.fixed_size), scrfd.LIKELY_MIN)
         return found.keypoints[0] if len(found) else None
 
     def _detect(self, picture: Picture, size: Size) -> scrfd.Detections:

@@ -14,7 +14,7 @@ from lib_instantid.face.keypoints import box_from_keypoints, check_keypoints
 from lib_instantid.face.model_files import FaceModelFiles, find_face_models
 from lib_instantid.face.picture import check_picture
 from lib_instantid.face.scrfd import LIKELY_MIN, SCORE_MIN, Detections
-from lib_instantid.face.search import SIZES, Size, search
+from lib_instantid.face.search import Size, first_size, search
 from lib_instantid.face.sessions import PROVIDERS, import_onnxruntime, provider_lists, runtime_errors
 
 RECOGNITION, LANDMARKS = "recognition", "landmark_3d_68"
@@ -93,7 +93,7 @@ def _open_app(files: FaceModelFiles, provider: str) -> Any:
     modules = ["detection", RECOGNITION] + ([LANDMARKS] if files.landmarks else [])
     try:
         app = FaceAnalysis(name=str(files.folder.resolve()), allowed_modules=modules, providers=providers)
-        app.prepare(ctx_id=0, det_thresh=SCORE_MIN, det_size=(SIZES[0], SIZES[0]))
+        app.prepare(ctx_id=0, det_thresh=SCORE_MIN, det_size=first_size(None))
     except unusable as error:
         raise BadModelFile(
             f"insightface cannot use the models in {files.folder} ({error or type(error).__name__}): one of its .onnx "

@@ -24,15 +24,19 @@ BORDERED_SIZES = (640, 384, 256)
 """Canvas sides with the picture in the middle, half as wide and high as the canvas."""
 
 
+def first_size(fixed: Size | None) -> Size:
+    """Of the canvas on which a picture is looked at first. fixed: the only size that the detector takes, or None."""
+    return fixed or (SIZES[0], SIZES[0])
+
+
 def search(picture: Picture, detect: Detect, fixed: Size | None = None) -> Detections:
     """The first attempt that finds a face decides; when none does, the result is empty.
 
     picture: (H, W, 3) uint8. detect: looks once, on a canvas of a size (width, height).
     fixed: the only size that the detector takes, or None.
     """
-    sizes = [fixed] if fixed else [(side, side) for side in SIZES]
-    found = detect(picture, sizes[0])
-    for size in sizes[1:]:
+    found = detect(picture, first_size(fixed))
+    for size in [] if fixed else [(side, side) for side in SIZES[1:]]:
         if len(found):
             return found
         found = detect(picture, size)

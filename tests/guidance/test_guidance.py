@@ -17,6 +17,7 @@ from lib_instantid.guidance.attachment import attach
 from lib_instantid.guidance.guidance import Guidance, PersonGuidance, unconditional_embedding
 from lib_instantid.guidance.schedule import Step
 from tests.conftest import BOX, HEIGHT, ROWS, WIDTH, Call, Guide, Inputs, place, relative_error
+from tests.ldm_unet import ldm_unet_like
 
 
 def noise(unet: nn.Module, call: Call, guidance: Guidance, step: Step | None = None) -> Tensor:
@@ -203,6 +204,17 @@ def test_a_unet_of_another_shape_is_refused_before_anything_is_hooked(guide: Gui
         attach(other, guide(), rows_of=lambda _: ROWS, step=lambda: Step(index=0, total=1))
     with pytest.raises(UnsupportedModel, match="not a UNet"):
         attach(nn.Linear(2, 2), guide(), rows_of=lambda _: ROWS, step=lambda: Step(index=0, total=1))
+
+
+def test_a_call_without_the_vector_is_told_from_one_with_another(diffusers_unet: UNet2DConditionModel, guide: Guide) -> None:
+    ldm, inputs = ldm_unet_like(diffusers_unet), Inputs(diffusers_unet, 2)
+    size = inputs.vector.shape[-1]
+    for vector, found in ((None, "none"), (torch.zeros(2, size + 1), f"one of {size + 1} numbers")):
+        with (
+            attach(ldm, guide(), rows_of=lambda _: ROWS, step=lambda: Step(index=0, total=1)),
+            pytest.raises(UnsupportedModel, match=f"{found} .*{size} numbers"),
+        ):
+            ldm(inputs.latents, inputs.timestep, inputs.context, vector)
 
 
 def test_a_unet_of_another_vector_is_refused_before_anything_is_hooked(unet: nn.Module, guide: Guide) -> None:

@@ -19,6 +19,7 @@ from lib_instantid.face.identity_files import save_identity
 from lib_instantid.face.keypoints import box_from_keypoints
 from lib_instantid.face.photos import TURNED
 from lib_instantid.guidance.people import ResolvedPerson, resolve_people
+from lib_instantid.guidance.placing import Head, side_by_side
 from lib_instantid.guidance.settings import Person, Settings
 from tests.face.scenes import BLUE, GREEN, squares
 
@@ -194,6 +195,16 @@ def test_heads_that_touch_a_little_and_free_heads_stay_where_they_are(analyser: 
     alone = [boxes(resolve(analyser, person))[0] for person in ({}, beside)]
     assert boxes(resolve(analyser, {}, beside)) == [pytest.approx(box) for box in alone]
     assert boxes(resolve(analyser, {}, {"pose": "none"})) == [pytest.approx(alone[0])]
+
+
+@pytest.mark.parametrize(("shift", "moved"), [(70, False), (63, True)])
+def test_heads_go_side_by_side_where_more_than_a_third_of_one_is_the_others(shift: int, moved: bool) -> None:
+    box = np.array([200, 100, 300, 220], np.float32)
+    heads = [
+        Head(keypoints=np.full((5, 2), 150, np.float32), box=box + (by, 0, by, 0), depths=np.zeros(5, np.float32))
+        for by in (0, shift)
+    ]
+    assert [head is not None and head.moved for head in side_by_side(heads, OUTPUT[0])] == [moved, moved]
 
 
 def test_a_saved_identity_needs_no_photo(analyser: FaceAnalyser, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def values(panel: Panel) -> dict[str, object]:
 def ready(panel: Panel) -> Panel:
     """Switched on, with a photo and few steps."""
     panel.number("steps", 2)
-    panel.page.locator(f"#{panel.data['ids']['enabled']}-checkbox input").check()
+    panel.switch.check()
     panel.add_photos(png(ONE, "one"))
     return panel
 
@@ -53,7 +53,7 @@ def test_a_picture_is_made_with_what_the_panel_shows(ready: Panel) -> None:
 
 
 def test_switched_off_the_person_is_left_out(ready: Panel) -> None:
-    ready.page.locator(f"#{ready.data['ids']['enabled']}-checkbox input").uncheck()
+    ready.switch.uncheck()
     generate(ready)
     assert values(ready)["settings"]["enabled"] is False  # type: ignore[index]
 
@@ -71,7 +71,7 @@ def test_progress_and_preview_are_shown_and_an_interrupt_ends_early(ready: Panel
 def test_a_generation_without_a_person_says_what_to_do_and_the_next_one_works(panel: Panel, weights: Path) -> None:
     """And it is no error of the program: the log has no traceback."""
     panel.number("steps", 2)
-    panel.page.locator(f"#{panel.data['ids']['enabled']}-checkbox input").check()
+    panel.switch.check()
     panel.add_photos(png(NOBODY, "nobody"))
     generate(panel)
     expect(panel.page.locator("#progress [role=alert]")).to_contain_text("no face found in the picture of 300 x 200 pixels")

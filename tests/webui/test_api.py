@@ -183,6 +183,7 @@ def test_deleting_cannot_leave_the_folder(client: TestClient, folder: Path, name
 def test_the_keypoint_map_is_the_one_that_is_drawn(client: TestClient) -> None:
     answer = client.post("/instantid/keypoint-map", json={"keypoints": POINTS, "width": 320, "height": 200})
     assert answer.headers["content-type"] == "image/png"
+    assert (np.array(POINTS) < 1).all()
     found = np.asarray(Image.open(io.BytesIO(answer.content)))
     assert np.array_equal(found, draw_keypoints((np.array(POINTS) * (320, 200)).astype(np.float32), 320, 200))
 

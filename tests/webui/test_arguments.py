@@ -120,6 +120,7 @@ BAD = {
     "person as text": ({"people": ["me"]}, r"people\[1\]"),
     "photos as text": ({"people": [{"photos": BASE64}]}, r"people\[1\]\.photos"),
     "not base64": ({"people": [{"photos": ["§§§"]}]}, r"people\[1\]\.photos\[1\]"),
+    "a letter that base64 has not": ({"people": [{"photos": [f"{BASE64[:9]}$" + BASE64[9:]]}]}, r"photos\[1\].*is no base64"),
     "data url without base64": ({"people": [{"photos": ["data:image/png,abc"]}]}, r"people\[1\]\.photos\[1\]"),
     "null photo": ({"people": [{"photos": [None]}]}, r"people\[1\]\.photos\[1\]"),
     "number as photo": ({"people": [{"photos": [3]}]}, r"people\[1\]\.photos\[1\]"),
