@@ -91,7 +91,7 @@ def test_an_identity_is_saved_and_used(panel: Panel) -> None:
     panel.add_photos(png(ONE, "one"))
     panel.person.get_by_role("textbox", name="Name of the identity").fill(name)
     panel.person.get_by_role("button", name="Save identity").click()
-    expect(panel.person.get_by_text(f"Saved as {name}.")).to_be_visible()
+    expect(panel.person.get_by_text(f"Saved as {name};")).to_be_visible()
     panel.person.get_by_label("A saved identity").check()
     panel.person.get_by_label("Saved identity", exact=True).select_option(name)
     panel.settle()
@@ -127,6 +127,8 @@ def test_a_pasted_infotext_fills_the_panel(panel: Panel) -> None:
         _show_img2img(panel.page)
     panel.page.locator(f"#{panel.tab}_prompt textarea").fill(text)
     panel.page.locator(f"#{panel.tab}_tools #paste, #{panel.tab}_tools button").first.click()
+    expect(panel.switch).to_be_checked()
+    panel.open()
     panel.root.get_by_text("cannot be restored").wait_for()
     assert panel.first()["adapter_strength"] == 0.55
     assert panel.keypoints() == pytest.approx(points, abs=1e-4)
