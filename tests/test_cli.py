@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -233,6 +234,7 @@ def test_the_demo_writes_its_picture_and_its_numbers(tmp_path: Path) -> None:
         [sys.executable, "-m", "lib_instantid", *arguments], capture_output=True, text=True, cwd=ROOT, check=True
     )
     assert "no likeness" in run.stdout.splitlines()[0]
+    assert re.search(r"demo\.json: \d+ s, at most \d+ MB of memory$", run.stdout.strip())
     assert "20/20" in run.stderr  # the progress bar
     assert Image.open(tmp_path / "outputs" / "demo.png").size == (3 * 512, 512)
     values = json.loads((tmp_path / "outputs" / "demo.json").read_text())
@@ -242,3 +244,17 @@ def test_the_demo_writes_its_picture_and_its_numbers(tmp_path: Path) -> None:
     assert set(values["timings_s"]) == {"loading", "faces", "tokens and maps", "sampling", "similarity"}
     assert len(values["pictures"][0]["similarity"]) == 1
     assert values["peak_memory_mb"] < 3000
+
+
+def test_a_command_without_its_action_names_those_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["identity"])
+    assert "ACTION" in capsys.readouterr().err
+
+
+def test_the_page_takes_the_weights_the_face_models_and_its_own_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["page", "--help"])
+    text = capsys.readouterr().out
+    weights = ("--checkpoint", "--adapter", "--identitynet", "--device", "--face-models", "--provider", "--stand-ins")
+    assert [option for option in (*weights, "--identities", "--out", "--host", "--port") if f"{option} " not in text] == []
