@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 import torch
 
-from benchmarks.beside import open_webui
+from benchmarks.competitors import open_webui
 from benchmarks.contenders import Case, Contender, diffusers, instantid, plain
 from benchmarks.measure import Row, measure
 from benchmarks.networks import SDXL_CHANNELS, make_networks

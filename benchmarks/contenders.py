@@ -15,12 +15,13 @@ from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
 from torch import Tensor
 
 from benchmarks.networks import Networks
-from lib_instantid.guidance.attachment import attach
-from lib_instantid.guidance.guidance import Guidance, PlacedPerson, make_guidance
-from lib_instantid.guidance.schedule import Step
-from lib_instantid.guidance.settings import Person, Settings
-from lib_instantid.nets.blocks import sinusoidal
-from lib_instantid.nets.sites import cross_attention_sites
+from lib_instantid.adapters.instantid.prepare import PlacedPerson, Prepared, prepare
+from lib_instantid.adapters.instantid.settings import Person
+from lib_instantid.adapters.settings import Settings
+from lib_instantid.conditioning.attachment import attach
+from lib_instantid.conditioning.schedule import Step
+from lib_instantid.conditioning.sites import cross_attention_sites
+from lib_instantid.networks.blocks import sinusoidal
 
 PASS = 20
 """Steps of the pass of which the first are measured."""
@@ -77,7 +78,7 @@ def instantid(people: int = 1, faster: str = "", **settings: Any) -> Contender:
         call, now = _unet_call(networks, case), [0]
         rows = (False,) * case.batch + (True,) * case.batch
         guidance = guide(networks, case, people, settings)
-        with attach(networks.unet, guidance, rows_of=lambda _: rows, step=lambda: Step(index=now[0], total=PASS)):
+        with attach(networks.unet, guidance.conditioning, rows_of=lambda _: rows, step=lambda: Step(index=now[0], total=PASS)):
 
             def step(number: int) -> Tensor:
                 now[0] = number
@@ -96,11 +97,11 @@ def name_of(people: int) -> str:
     return "instantid" if people == 1 else f"instantid, {people} people"
 
 
-def guide(networks: Networks, case: Case, people: int, settings: dict[str, Any]) -> Guidance:
-    """Guidance for people beside each other, as from saved identities."""
+def guide(networks: Networks, case: Case, people: int, settings: dict[str, Any]) -> Prepared:
+    """Prepared for people beside each other, as from saved identities."""
     given = [Person(identity="saved", pose="none", adapter_strength=STRENGTH, identitynet_strength=STRENGTH)] * people
     own = Settings(enabled=True, people=given, **{"face_region": "everywhere", **settings})
-    return make_guidance(own, people_in(case, people), (case.width, case.height), networks.faces, lambda: networks.identitynet)
+    return prepare(own, people_in(case, people), (case.width, case.height), networks.faces, lambda: networks.identitynet)
 
 
 def people_in(case: Case, people: int) -> list[PlacedPerson]:
@@ -150,7 +151,7 @@ def inputs(networks: Networks, case: Case) -> Inputs:
     return Inputs(
         start=random(rows, 4, case.height // 8, case.width // 8),
         end=random(rows, 4, case.height // 8, case.width // 8),
-        text=random(rows, TOKENS, networks.identitynet.shape.context_size),
+        text=random(rows, TOKENS, networks.identitynet.shape.attending.context_size),
         added={"text_embeds": random(rows, 1280), "time_ids": ids.to(networks.device, networks.dtype)},
     )
 
@@ -221,7 +222,9 @@ def _processors(networks: Networks) -> dict[str, IPAdapterAttnProcessor2_0]:
     for site in cross_attention_sites(networks.unet):
         layers: Any = networks.adapter.ip_adapter[str(site.number)]
         with torch.device("meta"):
-            processor = IPAdapterAttnProcessor2_0(site.width, networks.identitynet.shape.context_size, (16,), STRENGTH)
+            processor = IPAdapterAttnProcessor2_0(
+                site.width, networks.identitynet.shape.attending.context_size, (16,), STRENGTH
+            )
         processor.to_k_ip[0].weight, processor.to_v_ip[0].weight = layers.to_k_ip.weight, layers.to_v_ip.weight
         found[site.name + ".processor"] = processor
     return found

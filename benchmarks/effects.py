@@ -18,15 +18,18 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from lib_instantid.face.analyser import open_analyser
-from lib_instantid.guidance.settings import Person, Settings
-from lib_instantid.hosts.embedded.checkpoint import load_pipeline
-from lib_instantid.hosts.embedded.host import EmbeddedHost
-from lib_instantid.hosts.embedded.job import Job
+from lib_instantid.adapters.instantid.files import load_adapter, load_identitynet
+from lib_instantid.adapters.instantid.recognise import ADAPTER, IDENTITYNET
+from lib_instantid.adapters.instantid.settings import Person
+from lib_instantid.adapters.settings import Settings
+from lib_instantid.encoders.face.analyser import open_analyser
+from lib_instantid.encoders.face.photos import Photos
+from lib_instantid.hosts.diffusers.checkpoint import load_pipeline
+from lib_instantid.hosts.diffusers.host import DiffusersHost
+from lib_instantid.hosts.diffusers.request import GenerationRequest
+from lib_instantid.hosts.diffusers.sources import LoadedSources
 from lib_instantid.hosts.stand_ins.face_models import write_face_models
 from lib_instantid.hosts.stand_ins.weights import write_weights
-from lib_instantid.nets.adapter import load_adapter
-from lib_instantid.nets.identitynet import load_identitynet
 
 SIZE = 256
 FASTER = {
@@ -37,13 +40,17 @@ FASTER = {
 }
 
 
-def host_in(folder: Path) -> EmbeddedHost:
+def host_in(folder: Path) -> DiffusersHost:
     write_weights(folder)
     write_face_models(folder / "antelopev2")
     pipeline = load_pipeline(folder / "checkpoint", torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     adapter, net = load_adapter(folder / "ip-adapter.bin"), load_identitynet(folder / "ControlNetModel")
-    return EmbeddedHost(pipeline, adapter, net, open_analyser("builtin", folder), folder / "identities")
+    networks = {ADAPTER: adapter, IDENTITYNET: net}
+    sources = LoadedSources(
+        analyser=Photos(open_analyser("builtin", folder)), identities=folder / "identities", networks=networks
+    )
+    return DiffusersHost(pipeline, sources)
 
 
 def photo(left: int, colour: tuple[int, int, int]) -> Image.Image:
@@ -53,10 +60,10 @@ def photo(left: int, colour: tuple[int, int, int]) -> Image.Image:
     return picture
 
 
-def picture(host: EmbeddedHost, steps: int, people: int, **settings: object) -> np.ndarray:
+def picture(host: DiffusersHost, steps: int, people: int, **settings: object) -> np.ndarray:
     photos = [photo(20 + 110 * i, (200, 20 + 10 * i, 20)) for i in range(people)]
     own = Settings(enabled=people > 0, people=[Person(photos=[one]) for one in photos], face_region="everywhere", **settings)
-    job = Job(prompt="a person", width=SIZE, height=SIZE, steps=steps, seed=1, settings=own)
+    job = GenerationRequest(prompt="a person", width=SIZE, height=SIZE, steps=steps, seed=1, settings=own)
     return np.asarray(host.generate(job).pictures[0].image, dtype=float)
 
 

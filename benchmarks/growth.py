@@ -22,9 +22,9 @@ from benchmarks.__main__ import machine
 from benchmarks.contenders import Case, Contender, instantid, plain
 from benchmarks.measure import count_flops, forget_peak, measure, peak_memory
 from benchmarks.networks import make_networks
-from lib_instantid.face.analyser import open_analyser
-from lib_instantid.face.identity import combine
-from lib_instantid.face.photos import faces_of_photos
+from lib_instantid.encoders.face.analyser import open_analyser
+from lib_instantid.encoders.face.identity import combine
+from lib_instantid.encoders.face.photos import Photos, faces_of_photos
 from lib_instantid.hosts.stand_ins.face_models import write_face_models
 
 SIZE = 256
@@ -87,16 +87,16 @@ def photos(rounds: int) -> list[Point]:
     points, first = [], 0.0
     with tempfile.TemporaryDirectory() as folder:
         write_face_models(Path(folder) / "antelopev2")
-        analyser = open_analyser("builtin", Path(folder))
+        photos = Photos(open_analyser("builtin", Path(folder)), remembered=0)
         forget_peak(torch.device("cpu"))
         before = peak_memory(torch.device("cpu"))
-        faces_of_photos([_photo(rng)], analyser, "largest")  # opens the models
+        faces_of_photos([_photo(rng)], photos.face_of)  # opens the models
         for count in (1, 2, 4, 8, 16):
             pictures = [_photo(rng) for _ in range(count)]
             taken = []
             for _ in range(rounds):
                 start = time.perf_counter()
-                combine([photo.face for photo in faces_of_photos(pictures, analyser, "largest")])
+                combine([photo.face for photo in faces_of_photos(pictures, photos.face_of)])
                 taken.append(time.perf_counter() - start)
             ms = float(np.median(taken)) * 1e3
             first = first or ms

@@ -21,8 +21,7 @@ from safetensors.torch import save_file
 
 from benchmarks.measure import peak_memory
 from benchmarks.networks import SDXL_CHANNELS, make_instantid
-from lib_instantid.nets.adapter import load_adapter
-from lib_instantid.nets.identitynet import load_identitynet
+from lib_instantid.adapters.instantid.files import load_adapter, load_identitynet
 
 READ = "--read"
 PAGE = 4096

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from diffusers import ControlNetModel
 from torch import Tensor, nn
 
+from lib_instantid.adapters.instantid.tokens import RememberingAdapter
 from lib_instantid.hosts.stand_ins.weights import Size, adapter_file, controlnet, sdxl_unet
-from lib_instantid.nets.adapter import Adapter, FaceTokenMaker
-from lib_instantid.nets.identitynet import IdentityNet, Shape
-from lib_instantid.nets.packing import place
-from lib_instantid.nets.weights import Weights
-from lib_instantid.webui.engine import RememberingAdapter
+from lib_instantid.networks.adapter import Adapter, FaceTokenMaker
+from lib_instantid.networks.controlnet import ControlNet, Shape
+from lib_instantid.networks.packing import place
 
 SDXL_CHANNELS = 320
 BLOCK = 1 << 20
@@ -29,7 +27,7 @@ class Networks:
 
     unet: nn.Module
     controlnet: ControlNetModel
-    identitynet: IdentityNet
+    identitynet: ControlNet
     adapter: Adapter
     faces: FaceTokenMaker
     device: torch.device
@@ -72,11 +70,11 @@ def make_networks(
     )
 
 
-def identitynet_of(controlnet: ControlNetModel) -> IdentityNet:
+def identitynet_of(controlnet: ControlNetModel) -> ControlNet:
     """IdentityNet on the very weights of diffusers' module."""
     state = controlnet.state_dict()
     with torch.device("meta"):
-        net = IdentityNet(Shape.of(state))
+        net = ControlNet(Shape.of(state))
     net.load_state_dict(state, assign=True)
     return net.requires_grad_(False).eval()
 
@@ -93,7 +91,7 @@ def _without_numbers(channels: int) -> tuple[nn.Module, ControlNetModel, Adapter
     size = size_of(channels)
     with torch.device("meta"):
         unet, net = sdxl_unet(size).eval(), controlnet(size).eval()
-        adapter = Adapter(Weights(path=Path("random"), tensors=dict(_flat(adapter_file(size, unet)))))
+        adapter = Adapter(dict(_flat(adapter_file(size, unet))))
     return unet, net, adapter
 
 

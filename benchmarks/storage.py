@@ -28,9 +28,10 @@ from torch import Tensor
 from benchmarks.__main__ import DTYPES, machine
 from benchmarks.measure import forget_peak, now, peak_memory
 from benchmarks.networks import SDXL_CHANNELS, make_instantid
-from lib_instantid.nets.identitynet import IdentityNet, Residuals, load_identitynet
-from lib_instantid.nets.packing import place
-from lib_instantid.nets.storage import Storage, store
+from lib_instantid.adapters.instantid.files import load_identitynet
+from lib_instantid.networks.controlnet import ControlNet, Residuals
+from lib_instantid.networks.packing import place
+from lib_instantid.weights.storage import Storage, store
 
 WAYS = {
     "whole": Storage(),
@@ -73,7 +74,7 @@ def measure(way: str, folder: Path, size: int, device: torch.device, dtype: torc
     }
 
 
-def step_of(net: IdentityNet, size: int, device: torch.device, dtype: torch.dtype) -> Callable[[], Residuals]:
+def step_of(net: ControlNet, size: int, device: torch.device, dtype: torch.dtype) -> Callable[[], Residuals]:
     generator = torch.Generator().manual_seed(1)
 
     def random(*shape: int) -> Tensor:
@@ -82,7 +83,7 @@ def step_of(net: IdentityNet, size: int, device: torch.device, dtype: torch.dtyp
     x, vector = random(2, 4, size // 8, size // 8), random(2, net.shape.vector_size)
     timestep = torch.full((2,), 500.0, device=device)
     hint = net.prepare_hint(random(1, 3, size, size).clamp(0, 1))
-    context = net.prepare_context(random(2, 16, net.shape.context_size))
+    context = net.prepare_context(random(2, 16, net.shape.attending.context_size))
 
     @torch.no_grad()
     def step() -> Residuals:

@@ -29,34 +29,31 @@
         return {inputs: [box], show: (value) => (box.checked = value)};
     }
 
-    const MAKERS = {slider, choice, switch: toggle};
+    /** One of several files, by name; null stands for the first. Not there where there is no choice. */
+    function file(field, id, changed) {
+        const select = el("select", {id, "aria-describedby": `${id}-help`, onchange: () => changed(select.value || null)});
+        let offered = [];
+        const show = (name) => (select.value = name && name !== offered[0] ? name : "");
+        const offer = (names, element, name) => {
+            if (names.join() === offered.join()) return; // a list that is open stays open
+            offered = names;
+            element.hidden = names.length < 2;
+            instantid.fill(select, ...names.map((own, i) => el("option", {value: i ? own : ""}, own)));
+            show(name);
+        };
+        return {inputs: [select], show, offer};
+    }
 
-    /** {element, show(value)} for one field of the table. changed(value): a person set it. */
+    const MAKERS = {number: slider, choice, switch: toggle, name: file};
+
+    /** {element, show(value), offer(names, element, value) for files} for one field of the table. changed(value): a person set it. */
     instantid.control = function (field, changed) {
         const id = instantid.freshId(field.name);
-        const {inputs, show} = MAKERS[field.kind](field, id, changed);
-        const element = el("div", {class: `instantid-field instantid-${field.kind}`, "data-field": field.name},
+        const {inputs, show, offer} = MAKERS[field.kind](field, id, changed);
+        const element = el("div", {class: `instantid-field instantid-${field.kind}`, "data-field": field.name, hidden: Boolean(offer)},
             el("label", {htmlFor: id}, field.label), ...inputs, el("p", {id: `${id}-help`, class: "instantid-help"}, field.help));
         show(field.default);
-        return {element, show};
-    };
-
-    /** {element, offer(names), show(name)} for one of several files; null stands for the first. Not there where there is no choice. */
-    instantid.fileChoice = function (label, changed) {
-        const id = instantid.freshId("file");
-        const select = el("select", {id, onchange: () => changed(select.value || null)});
-        const element = el("div", {class: "instantid-field instantid-choice", hidden: true}, el("label", {htmlFor: id}, label), select);
-        let offered = [];
-        return {
-            element,
-            offer(names) {
-                if (names.join() === offered.join()) return; // a list that is open stays open
-                offered = names;
-                element.hidden = names.length < 2;
-                instantid.fill(select, ...names.map((name, i) => el("option", {value: i ? name : ""}, name)));
-            },
-            show: (name) => (select.value = name && name !== offered[0] ? name : ""),
-        };
+        return {element, show, offer};
     };
 
     /** Controls of all fields in one place. target(): the object that holds their values. */
@@ -66,11 +63,13 @@
                 target()[field.name] = value;
                 changed(field.name);
             });
-            return {...control, name: field.name};
+            return {...control, name: field.name, of: field.of};
         });
         return {
             elements: made.map(({element}) => element),
             show: () => made.forEach(({name, show}) => show(target()[name])),
+            /** files: names by what they are. */
+            offer: (files) => made.filter(({offer}) => offer).forEach(({name, of, offer, element}) => offer(files[of] || [], element, target()[name])),
         };
     };
 

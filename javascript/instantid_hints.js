@@ -39,7 +39,7 @@
             try {
                 status = await panel.bridge.ask({do: what});
                 panel.setIdentities(status.identities);
-                panel.setIdentitynets(status.identitynets);
+                panel.advanced.offer(status.files);
             } catch (error) {
                 status = {problem: error.message, download: null};
             }

@@ -33,12 +33,8 @@
             this.hints = instantid.hints(this);
             this.editor = new instantid.Editor(this);
             this.advanced = instantid.controls(table, "advanced", () => this.state.settings, () => this.changed());
-            this.identitynet = instantid.fileChoice("IdentityNet", (name) => {
-                this.state.settings.identitynet_file = name;
-                this.changed();
-            });
             const more = el("details", {class: "instantid-advanced"}, el("summary", {}, "Advanced"),
-                el("div", {class: "instantid-columns"}, ...this.advanced.elements, this.identitynet.element));
+                el("div", {class: "instantid-columns"}, ...this.advanced.elements));
             this.lostNote = el("div", {class: "instantid-lost", role: "status"});
             fill(root, this.hints.element, this.lostNote, this.tabs, this.tools, this.page, this.backdropChoice(), this.editor.element, more);
             root.addEventListener("paste", (event) => this.paste(event));
@@ -105,7 +101,6 @@
             this.state = instantid.stateOf(JSON.parse(text), this.table, known);
             this.current = 0;
             this.advanced.show();
-            this.identitynet.show(this.state.settings.identitynet_file);
             this.rebuild();
         }
 
@@ -120,11 +115,6 @@
             if (JSON.stringify(identities) === JSON.stringify(this.identities)) return; // a list that is open stays open
             this.identities = identities;
             this.pages.forEach((page) => page.render());
-        }
-
-        setIdentitynets(names) {
-            this.identitynet.offer(names);
-            this.identitynet.show(this.state.settings.identitynet_file);
         }
 
         /** New tabs for the state's people. */

@@ -15,10 +15,10 @@
         head: null, // placed by hand, see instantid_head.js
         expected: {face: [], keypoints: []}, // of photos that are to be added again, in their order
         keypoints: null, // fractions from elsewhere, until the editor has made a head of them
-        ...defaultsOf(table, "Person"),
+        ...defaultsOf(table, "people"),
     });
 
-    instantid.newState = (table) => ({settings: {...defaultsOf(table, "Settings"), identitynet_file: null}, people: [instantid.newPerson(table)]});
+    instantid.newState = (table) => ({settings: defaultsOf(table, "whole"), people: [instantid.newPerson(table)]});
 
     instantid.isComplete = (person) =>
         person.source === "identity" ? Boolean(person.identity) : person.photos.some((photo) => photo.path && !photo.error);
@@ -32,7 +32,7 @@
     };
 
     function personSettings(person, table, [width, height]) {
-        const own = Object.fromEntries(table.filter((field) => field.owner === "Person").map((field) => [field.name, person[field.name]]));
+        const own = Object.fromEntries(table.filter((field) => field.owner === "people").map((field) => [field.name, person[field.name]]));
         const uploaded = person.photos.filter((photo) => photo.path);
         const good = uploaded.filter((photo) => !photo.error);
         const photos = good.length ? good : uploaded; // where none is good, the refusal says what is wrong with the first
@@ -78,7 +78,7 @@
         for (const name of Object.keys(state.settings)) if (name in settings) state.settings[name] = settings[name];
         const people = (settings.people || []).map((given) => {
             const person = instantid.newPerson(table);
-            for (const name of Object.keys(defaultsOf(table, "Person"))) if (name in given) person[name] = given[name];
+            for (const name of Object.keys(defaultsOf(table, "people"))) if (name in given) person[name] = given[name];
             person.source = given.identity ? "identity" : "photos";
             person.identity = given.identity || null;
             person.keypoints = given.keypoints || null;

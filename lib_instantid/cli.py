@@ -1,4 +1,4 @@
-"""The command line over the embedded host. The only place here that turns errors into messages."""
+"""The command line over the diffusers host. The only place here that turns errors into messages."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What can go wrong and who can mend it.
+"""The errors that InstantID raises.
 
 Every message names the field or file, what was found, what was expected and the cure, in one or two sentences that a person
-can act on. The rooms raise; only the edge (command line, script, API) catches `InstantIDError` and shows it.
+can act on. Only the command line, the WebUI script and the API catch `InstantIDError` and show its message.
 """
 
 
@@ -18,7 +18,7 @@ class PictureError(InstantIDError):
 
 
 class NoFaceFound(InstantIDError):
-    """A picture was read, but has no face, or not the face that was asked for."""
+    """A picture was read, but contains no face, or not the face that was asked for."""
 
 
 class IdentityFileError(InstantIDError):
@@ -26,7 +26,7 @@ class IdentityFileError(InstantIDError):
 
 
 class MissingModelFile(InstantIDError):
-    """A model file is not where it was looked for."""
+    """A model file was not found."""
 
 
 class BadModelFile(InstantIDError):
@@ -34,7 +34,7 @@ class BadModelFile(InstantIDError):
 
 
 class UnsupportedModel(InstantIDError):
-    """The checkpoint's UNet is not one that InstantID's weights fit."""
+    """InstantID's weights do not fit the checkpoint's UNet."""
 
 
 class MissingPackage(InstantIDError):
@@ -42,4 +42,4 @@ class MissingPackage(InstantIDError):
 
 
 class DownloadError(InstantIDError):
-    """A file could not be fetched, or what came is not the published file."""
+    """A file could not be fetched, or the fetched file differs from the published one."""

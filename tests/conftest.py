@@ -5,22 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from lib_instantid.face.analyser import open_analyser
-from lib_instantid.guidance.guidance import Guidance, PlacedPerson, make_guidance
-from lib_instantid.guidance.settings import Person, Settings
-from lib_instantid.hosts.embedded.checkpoint import load_pipeline
-from lib_instantid.hosts.embedded.host import EmbeddedHost
+from lib_instantid.adapters.instantid.files import load_adapter, load_identitynet
+from lib_instantid.adapters.instantid.prepare import PlacedPerson, Prepared, prepare
+from lib_instantid.adapters.instantid.recognise import ADAPTER, IDENTITYNET
+from lib_instantid.adapters.instantid.settings import Person
+from lib_instantid.adapters.settings import Settings
+from lib_instantid.encoders.face.analyser import open_analyser
+from lib_instantid.encoders.face.photos import Photos
+from lib_instantid.hosts.diffusers.checkpoint import load_pipeline
+from lib_instantid.hosts.diffusers.host import DiffusersHost
+from lib_instantid.hosts.diffusers.sources import LoadedSources
 from lib_instantid.hosts.stand_ins.face_models import write_face_models
 from lib_instantid.hosts.stand_ins.weights import Size, write_weights
-from lib_instantid.nets.adapter import Adapter, load_adapter
-from lib_instantid.nets.identitynet import IdentityNet, load_identitynet
+from lib_instantid.networks.adapter import Adapter
+from lib_instantid.networks.controlnet import ControlNet
 from tests.ldm_unet import ldm_unet_like, ldm_vector
+
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 SMALL = Size(channels=(32, 64, 128), depths=(1, 1, 2), text=(32, 48), time_id=8, resampler=64)
 WIDTH, HEIGHT = 128, 96
@@ -31,7 +40,7 @@ ROWS = (False, True)
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """`make test` has two workers: with two threads each they wait for one another, and take several times as long."""
+    """`make test` has several workers: with two threads each they wait for one another, and take several times as long."""
     torch.set_num_threads(1)
 
 
@@ -50,17 +59,20 @@ def adapter(weights_folder: Path) -> Adapter:
 
 
 @pytest.fixture(scope="session")
-def identitynet(weights_folder: Path) -> IdentityNet:
+def identitynet(weights_folder: Path) -> ControlNet:
     return load_identitynet(weights_folder / "ControlNetModel")
 
 
 @pytest.fixture(scope="session")
-def host(weights_folder: Path, adapter: Adapter, identitynet: IdentityNet) -> EmbeddedHost:
-    """The embedded host on the small weights."""
+def host(weights_folder: Path, adapter: Adapter, identitynet: ControlNet) -> DiffusersHost:
+    """The diffusers host on the small weights."""
     pipeline = load_pipeline(weights_folder / "checkpoint", torch.float32)
     pipeline.set_progress_bar_config(disable=True)
-    analyser = open_analyser("builtin", weights_folder)
-    return EmbeddedHost(pipeline, adapter, identitynet, analyser, weights_folder / "identities")
+    analyser = Photos(open_analyser("builtin", weights_folder))
+    networks = {ADAPTER: adapter, IDENTITYNET: identitynet}
+    return DiffusersHost(
+        pipeline, LoadedSources(analyser=analyser, identities=weights_folder / "identities", networks=networks)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -106,18 +118,18 @@ def call(diffusers_unet: UNet2DConditionModel) -> Call:
     return run
 
 
-Guide = Callable[..., Guidance]
+Guide = Callable[..., Prepared]
 
 
 @pytest.fixture(scope="session")
-def guide(adapter: Adapter, identitynet: IdentityNet) -> Guide:
-    """Guidance for one person, or for the `placed` ones, with any settings of the person and of the whole."""
+def guide(adapter: Adapter, identitynet: ControlNet) -> Guide:
+    """Prepared for one person, or for the `placed` ones, with any settings of the person and of the whole."""
 
-    def make(placed: list[PlacedPerson] | None = None, person: dict | None = None, **settings: object) -> Guidance:
+    def make(placed: list[PlacedPerson] | None = None, person: dict | None = None, **settings: object) -> Prepared:
         placed = placed or [place()]
         people = [Person(photos=["a.png"], **(person or {})) for _ in placed]
         own = Settings(enabled=True, people=people, **{"face_region": "everywhere", **settings})
-        return make_guidance(own, placed, (WIDTH, HEIGHT), adapter, lambda: identitynet)
+        return prepare(own, placed, (WIDTH, HEIGHT), adapter, lambda: identitynet)
 
     return make
 

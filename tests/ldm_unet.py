@@ -1,11 +1,12 @@
-"""The ldm UNet that A1111 is built on, in SDXL's shape, with the weights of a diffusers UNet.
+"""The ldm UNet that A1111 is built on, in SDXL's or SD1.5's shape, with the weights of a diffusers UNet.
 
-The class comes from the package stable-diffusion-sdkit (SD2's). Brought to SDXL's shape here: a transformer depth for each
-level, a vector input of any size, and the context given once for each block.
+The class comes from the package stable-diffusion-sdkit (SD2's). Brought to the other shapes here: a transformer depth for
+each level, a vector input of any size or none, and the context given once for each block.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -15,20 +16,21 @@ from ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import Tensor, nn
 
 
-class SdxlShapedUNet(UNetModel):
+class LdmUNet(UNetModel):
     """Takes the context as A1111 gives it, one tensor."""
 
-    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor, **kwargs: Any) -> Tensor:
+    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor | None = None, **kwargs: Any) -> Tensor:
         depth = max(len(m.transformer_blocks) for m in self.modules() if isinstance(m, SpatialTransformer))
         return super().forward(x, timesteps, context=[context] * depth, y=y, **kwargs)
 
 
-def ldm_unet_like(unet: UNet2DConditionModel) -> SdxlShapedUNet:
+def ldm_unet_like(unet: UNet2DConditionModel) -> LdmUNet:
     """An ldm UNet with the shape and weights of a diffusers UNet."""
     config = unet.config
-    channels, depths = config.block_out_channels, config.transformer_layers_per_block
+    channels, sdxl = config.block_out_channels, config.addition_embed_type == "text_time"
+    depths = config.transformer_layers_per_block if sdxl else (1,) * len(channels)
     attention = [2**i for i, kind in enumerate(config.down_block_types) if kind.startswith("CrossAttn")]
-    model = SdxlShapedUNet(
+    model = LdmUNet(
         image_size=32,
         in_channels=config.in_channels,
         out_channels=config.out_channels,
@@ -36,27 +38,25 @@ def ldm_unet_like(unet: UNet2DConditionModel) -> SdxlShapedUNet:
         num_res_blocks=config.layers_per_block,
         attention_resolutions=attention,
         channel_mult=[c // channels[0] for c in channels],
-        num_head_channels=64,
+        num_heads=-1 if sdxl else 8,
+        num_head_channels=64 if sdxl else -1,
         use_spatial_transformer=True,
-        use_linear_in_transformer=True,
+        use_linear_in_transformer=sdxl,
         transformer_depth=max(depths),
         context_dim=[config.cross_attention_dim] * max(depths),
-        num_classes="continuous",
+        num_classes="continuous" if sdxl else None,
         legacy=False,
     )
-    time_size = channels[0] * 4
-    model.label_emb = nn.Sequential(
-        nn.Sequential(
-            nn.Linear(config.projection_class_embeddings_input_dim, time_size),
-            nn.SiLU(),
-            nn.Linear(time_size, time_size),
-        )
-    )
+    if sdxl:
+        size, time_size = config.projection_class_embeddings_input_dim, channels[0] * 4
+        layers = nn.Linear(size, time_size), nn.SiLU(), nn.Linear(time_size, time_size)
+        model.label_emb = nn.Sequential(nn.Sequential(*layers))
     depth_of = dict(zip(channels, depths, strict=True))
     for module in model.modules():
         if isinstance(module, SpatialTransformer):
             module.transformer_blocks = module.transformer_blocks[: depth_of[module.in_channels]]
-    model.load_state_dict({ldm_name(name): tensor for name, tensor in unet.state_dict().items()})
+    attended = {i for i, kind in enumerate(config.up_block_types) if kind.startswith("CrossAttn")}
+    model.load_state_dict({ldm_name(name, attended): tensor for name, tensor in unet.state_dict().items()})
     return model.eval()
 
 
@@ -88,8 +88,8 @@ STEM = {
 }
 
 
-def ldm_name(name: str) -> str:
-    """The ldm name of a parameter of diffusers' SDXL UNet or ControlNet."""
+def ldm_name(name: str, attended: Collection[int] = (0, 1)) -> str:
+    """The ldm name of a parameter of a diffusers UNet or ControlNet. attended: up blocks with attention."""
     layer, _, parameter = name.rpartition(".")
     parts = layer.split(".")
     if layer in STEM:
@@ -105,7 +105,7 @@ def ldm_name(name: str) -> str:
     if kind == "downsamplers":
         return f"input_blocks.{3 * level + 3}.0.op.{parameter}"
     if kind == "upsamplers":
-        return f"output_blocks.{3 * level + 2}.{2 if level < 2 else 1}.conv.{parameter}"
+        return f"output_blocks.{3 * level + 2}.{2 if level in attended else 1}.conv.{parameter}"
     container, block = ("input_blocks", 3 * level + i + 1) if parts[0] == "down_blocks" else ("output_blocks", 3 * level + i)
     return f"{container}.{block}.{0 if kind == 'resnets' else 1}.{_inner(kind, parts[4:])}.{parameter}"
 

@@ -21,9 +21,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 ROOMS = {
-    "face": ["tests/face"],
-    "nets": ["tests/nets", "tests/parity", "tests/test_bad_files.py"],
-    "guidance": ["tests/guidance", "tests/hosts/test_webui_hosts.py", "tests/hosts/test_against_diffusers.py"],
+    "encoders": ["tests/encoders"],
+    "networks": ["tests/networks", "tests/parity"],
+    "weights": ["tests/weights", "tests/test_bad_files.py"],
+    "conditioning": ["tests/conditioning", "tests/hosts/test_webui_hosts.py", "tests/hosts/test_against_diffusers.py"],
+    "adapters": ["tests/adapters", "tests/conditioning", "tests/parity"],
     "hosts": ["tests/hosts", "tests/test_bad_files.py", "tests/test_cli.py"],
     "webui": ["tests/webui", "tests/page/test_panel.py"],
     "commands": ["tests/test_cli.py", "tests/test_batch.py", "tests/test_dead_ends.py"],

@@ -11,7 +11,19 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lib_instantid"
-ROOMS = ("errors", "units", "face", "nets", "guidance", "hosts", "webui", "commands", "cli")
+ROOMS = (
+    "errors",
+    "constants",
+    "encoders",
+    "networks",
+    "weights",
+    "conditioning",
+    "adapters",
+    "hosts",
+    "webui",
+    "commands",
+    "cli",
+)
 """In the order in which data flows. A room imports from itself and from the rooms before it."""
 FILES = sorted(PACKAGE.rglob("*.py"))
 WEBUI = {"modules", "backend", "modules_forge", "launch"}
@@ -19,9 +31,11 @@ PAGE = {"gradio", "fastapi"}
 HOSTS = {"a1111.py", "forge.py"}
 """Files of hosts/ that may know a WebUI."""
 ALLOWED = {
-    "face": {"numpy", "cv2", "onnxruntime", "insightface", "PIL", "safetensors"},
-    "nets": {"torch", "safetensors"},
-    "guidance": {"torch", "numpy", "cv2", "PIL"},
+    "encoders": {"numpy", "cv2", "onnxruntime", "insightface", "PIL", "safetensors"},
+    "networks": {"torch"},
+    "weights": {"torch", "safetensors", "huggingface_hub"},
+    "adapters": {"torch", "numpy", "cv2", "PIL"},
+    "conditioning": {"torch", "numpy", "cv2", "PIL"},
 }
 MAX_LINES = 250
 
@@ -63,6 +77,19 @@ def test_nothing_of_a_webui_is_imported_outside_its_rooms(path: Path) -> None:
     if room_of(path) != "webui":
         assert PAGE.isdisjoint(used)
         assert WEBUI.isdisjoint(used) or path.name in HOSTS
+
+
+SYSTEMS = sorted(path.parent.name for path in (PACKAGE / "adapters").glob("*/__init__.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_system_is_named_in_its_own_folder_and_in_the_list_of_all(path: Path) -> None:
+    if path == PACKAGE / "adapters" / "__init__.py":
+        return
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[:2] == ["lib_instantid", "adapters"] and len(parts) > 2 and parts[2] in SYSTEMS:
+            assert path.is_relative_to(PACKAGE / "adapters" / parts[2]), f"{path} imports {name}"
 
 
 def test_importing_the_package_and_the_command_line_loads_no_heavy_library() -> None:

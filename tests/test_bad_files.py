@@ -1,7 +1,7 @@
 """Whatever file or argument is wrong, the error is of its kind, names the file, says what was found and what would be right.
 
-Settings stand in tests/guidance/test_settings.py, pictures, face models and identities in tests/face/test_bad_input.py,
-downloads in tests/hosts/test_download.py.
+Settings stand in tests/adapters/instantid/test_settings.py, pictures, face models and identities in
+tests/encoders/face/test_bad_input.py, downloads in tests/weights/test_download.py.
 """
 
 from __future__ import annotations
@@ -16,12 +16,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lib_instantid import errors
-from lib_instantid.hosts.embedded.checkpoint import load_pipeline
-from lib_instantid.hosts.embedded.device import choose_device
-from lib_instantid.hosts.embedded.job import Job
-from lib_instantid.hosts.embedded.schedulers import scheduler_like
-from lib_instantid.nets.adapter import load_adapter
-from lib_instantid.nets.identitynet import load_identitynet
+from lib_instantid.adapters.instantid.files import load_adapter, load_identitynet
+from lib_instantid.hosts.diffusers.checkpoint import load_pipeline
+from lib_instantid.hosts.diffusers.request import GenerationRequest
+from lib_instantid.hosts.diffusers.sampling import choose_device, scheduler_like
 
 Bad = tuple[Callable[[Path, Path], object], type[errors.InstantIDError], tuple[str, ...]]
 
@@ -273,16 +271,24 @@ BAD: dict[str, Bad] = {
         ("not a whole .safetensors",),
     ),
     # the job
-    "width": (lambda *_: Job(prompt="", width=1001), errors.SettingsError, ("width", "1001", "multiple of 8")),
-    "height": (lambda *_: Job(prompt="", height=0), errors.SettingsError, ("height", "0", "multiple of 8")),
-    "steps": (lambda *_: Job(prompt="", steps=0), errors.SettingsError, ("steps", "0", "1 to")),
-    "batch": (lambda *_: Job(prompt="", batch_size=0), errors.SettingsError, ("batch_size", "0")),
-    "batch too large": (lambda *_: Job(prompt="", batch_size=65), errors.SettingsError, ("batch_size", "65", "to 64")),
-    "seed": (lambda *_: Job(prompt="", seed=-1), errors.SettingsError, ("seed", "-1")),
-    "guidance": (lambda *_: Job(prompt="", guidance_scale=-1), errors.SettingsError, ("guidance_scale", "-1")),
-    "denoising": (lambda *_: Job(prompt="", denoising_strength=2), errors.SettingsError, ("denoising_strength", "2")),
+    "width": (lambda *_: GenerationRequest(prompt="", width=1001), errors.SettingsError, ("width", "1001", "multiple of 8")),
+    "height": (lambda *_: GenerationRequest(prompt="", height=0), errors.SettingsError, ("height", "0", "multiple of 8")),
+    "steps": (lambda *_: GenerationRequest(prompt="", steps=0), errors.SettingsError, ("steps", "0", "1 to")),
+    "batch": (lambda *_: GenerationRequest(prompt="", batch_size=0), errors.SettingsError, ("batch_size", "0")),
+    "batch too large": (
+        lambda *_: GenerationRequest(prompt="", batch_size=65),
+        errors.SettingsError,
+        ("batch_size", "65", "to 64"),
+    ),
+    "seed": (lambda *_: GenerationRequest(prompt="", seed=-1), errors.SettingsError, ("seed", "-1")),
+    "guidance": (lambda *_: GenerationRequest(prompt="", guidance_scale=-1), errors.SettingsError, ("guidance_scale", "-1")),
+    "denoising": (
+        lambda *_: GenerationRequest(prompt="", denoising_strength=2),
+        errors.SettingsError,
+        ("denoising_strength", "2"),
+    ),
     "no step left": (
-        lambda *_: Job(prompt="", steps=1, init_picture="a.png", denoising_strength=0.5),
+        lambda *_: GenerationRequest(prompt="", steps=1, init_picture="a.png", denoising_strength=0.5),
         errors.SettingsError,
         ("steps", "leave none", "raise either"),
     ),

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lib_instantid.adapters import SYSTEM_FILES
 from lib_instantid.cli import main
-from lib_instantid.face.analyser import open_analyser
-from lib_instantid.face.identity import cosine
-from lib_instantid.face.picture import read_picture
-from tests.face.scenes import GREEN, squares
+from lib_instantid.encoders.face.analyser import open_analyser
+from lib_instantid.encoders.face.identity import cosine
+from lib_instantid.encoders.face.picture import read_picture
+from tests.encoders.face.scenes import GREEN, squares
 
 PROMPTS = "a person\n\n  in a garden  \n"
 COLUMNS = ("pictures", "no face", "unread")
@@ -196,9 +197,10 @@ def test_what_is_wrong_with_every_picture_is_said_before_anything_is_loaded(
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("loaded")
 
-    for module in ("nets.adapter", "nets.identitynet", "hosts.embedded.checkpoint"):
-        name = {"nets.adapter": "load_adapter", "nets.identitynet": "load_identitynet"}.get(module, "load_pipeline")
-        monkeypatch.setattr(f"lib_instantid.{module}.{name}", never)
+    monkeypatch.setattr("lib_instantid.hosts.diffusers.checkpoint.load_pipeline", never)
+    for files in SYSTEM_FILES:
+        for role in files.roles:
+            monkeypatch.setitem(files.load, role, never)
     assert main([*given, *arguments]) == 1
     assert word in capsys.readouterr().err.splitlines()[-1]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.beside import ldm_controlnet
+from benchmarks.competitors import ldm_controlnet
 from benchmarks.contenders import Case, Contender, diffusers, instantid, plain
 from benchmarks.live_bytes import LiveBytes
 from benchmarks.measure import count_flops, measure

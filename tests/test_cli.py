@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from lib_instantid.cli import main
-from tests.face.scenes import GREEN, squares
+from tests.encoders.face.scenes import GREEN, squares
 from tests.hosts.single_file import write_single_file
 
 ROOT = Path(__file__).parents[1]

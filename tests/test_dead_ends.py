@@ -12,21 +12,22 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from lib_instantid.adapters import SYSTEM_FILES
+from lib_instantid.adapters.instantid.files import load_adapter, load_identitynet
+from lib_instantid.adapters.instantid.recognise import ADAPTER, IDENTITYNET
 from lib_instantid.cli import main
 from lib_instantid.commands.batch import pictures_in
+from lib_instantid.encoders.face.identity import Identity
+from lib_instantid.encoders.face.identity_files import save_identity
+from lib_instantid.encoders.face.picture import read_picture
 from lib_instantid.errors import BadModelFile, InstantIDError, PictureError, SettingsError
-from lib_instantid.face.identity import Identity
-from lib_instantid.face.identity_files import save_identity
-from lib_instantid.face.picture import read_picture
-from lib_instantid.hosts.embedded import record
-from lib_instantid.hosts.embedded.checkpoint import load_pipeline
-from lib_instantid.hosts.embedded.job import Job, Picture, Result
-from lib_instantid.hosts.embedded.schedulers import check_scheduler
-from lib_instantid.hosts.model_files import Role, find_role
-from lib_instantid.nets.adapter import load_adapter
-from lib_instantid.nets.identitynet import load_identitynet
-from tests.face.scenes import somebody, squares
-from tests.nets.test_files import Payload
+from lib_instantid.hosts.diffusers import metadata
+from lib_instantid.hosts.diffusers.checkpoint import load_pipeline
+from lib_instantid.hosts.diffusers.request import GeneratedPicture, GenerationRequest, Result
+from lib_instantid.hosts.diffusers.sampling import check_scheduler
+from lib_instantid.weights.finding import find_role
+from tests.encoders.face.scenes import somebody, squares
+from tests.weights.test_reading import Payload
 
 NET = "ControlNetModel/diffusion_pytorch_model.safetensors"
 
@@ -35,8 +36,8 @@ def test_models_are_found_for_use_wherever_they_are_listed(weights_folder: Path,
     (tmp_path / "ControlNet").mkdir()
     shutil.copy(weights_folder / "ip-adapter.bin", tmp_path / "ControlNet" / "ip-adapter_instant_id_sdxl.bin")
     shutil.copy(weights_folder / NET, tmp_path / "ControlNet" / "control_instant_id_sdxl.safetensors")
-    assert find_role(tmp_path, Role.ADAPTER).name == "ip-adapter_instant_id_sdxl.bin"
-    assert find_role(tmp_path, Role.IDENTITYNET).name == "control_instant_id_sdxl.safetensors"
+    assert find_role(tmp_path, ADAPTER, SYSTEM_FILES).name == "ip-adapter_instant_id_sdxl.bin"
+    assert find_role(tmp_path, IDENTITYNET, SYSTEM_FILES).name == "control_instant_id_sdxl.safetensors"
 
 
 def test_names_of_folders_decide_nothing_and_a_file_that_says_instantid_is_it(weights_folder: Path, tmp_path: Path) -> None:
@@ -50,13 +51,13 @@ def test_names_of_folders_decide_nothing_and_a_file_that_says_instantid_is_it(we
 @pytest.mark.parametrize("scale", [float("nan"), float("inf"), -1.0])
 def test_a_guidance_scale_is_a_number_in_range(scale: float) -> None:
     with pytest.raises(SettingsError, match="guidance_scale"):
-        Job(prompt="", guidance_scale=scale)
+        GenerationRequest(prompt="", guidance_scale=scale)
 
 
 def test_schedulers_are_known_however_they_are_capitalised_and_before_anything_is_loaded() -> None:
     assert check_scheduler("DPM++ 2M Karras") == "dpm++ 2m karras"
     with pytest.raises(SettingsError, match="scheduler"):
-        Job(prompt="", scheduler="magic")
+        GenerationRequest(prompt="", scheduler="magic")
 
 
 def test_folders_give_what_is_read_one_by_one_and_hidden_files_and_folders_are_none(tmp_path: Path) -> None:
@@ -168,18 +169,18 @@ def test_a_checkpoint_folder_without_tokenizer_is_told(weights_folder: Path, tmp
 
 
 def result() -> Result:
-    pictures = (Picture(image=Image.fromarray(np.zeros((8, 8, 3), np.uint8)), seed=1),)
-    return Result(pictures=pictures, people=(), guidance=None, timings={})
+    pictures = (GeneratedPicture(image=Image.fromarray(np.zeros((8, 8, 3), np.uint8)), seed=1),)
+    return Result(pictures=pictures, runs=(), size=(8, 8), advice=(), timings={})
 
 
 def test_a_picture_that_cannot_be_saved_is_saved_beside_or_in_the_temporary_folder(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(record.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(metadata.tempfile, "tempdir", str(tmp_path))
     (tmp_path / "x.png").mkdir()
-    assert record.save_pictures(tmp_path / "x.png", {}, result()) == [tmp_path / "x-saved.png"]
+    assert metadata.save_pictures(tmp_path / "x.png", {}, result()) == [tmp_path / "x-saved.png"]
     (tmp_path / "file").write_text("")
-    (saved,) = record.save_pictures(tmp_path / "file" / "x.png", {}, result())
+    (saved,) = metadata.save_pictures(tmp_path / "file" / "x.png", {}, result())
     assert saved.parent == tmp_path
     assert Image.open(saved).size == (8, 8)
     assert str(saved) in caplog.text

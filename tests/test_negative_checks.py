@@ -13,14 +13,15 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from lib_instantid.adapters.instantid.files import load_adapter
+from lib_instantid.conditioning.attachment import attach
+from lib_instantid.conditioning.schedule import Step
+from lib_instantid.conditioning.sites import cross_attention_sites
+from lib_instantid.encoders.face.identity import Identity
+from lib_instantid.encoders.face.keypoints import draw_keypoints
+from lib_instantid.encoders.face.model_files import find_face_models
 from lib_instantid.errors import BadModelFile, IdentityFileError
-from lib_instantid.face.identity import Identity
-from lib_instantid.face.keypoints import draw_keypoints
-from lib_instantid.face.model_files import find_face_models
-from lib_instantid.guidance.attachment import attach
-from lib_instantid.guidance.schedule import Step
-from lib_instantid.nets.adapter import Adapter, load_adapter
-from lib_instantid.nets.sites import cross_attention_sites
+from lib_instantid.networks.adapter import Adapter
 from tests.conftest import HEIGHT, WIDTH, Call, Guide, place, relative_error
 from tests.hosts.reference import FaceTokenControlNet, Reference
 from tests.ldm_unet import ldm_unet_like
@@ -46,7 +47,7 @@ def test_2_the_last_keys_of_the_file_reach_the_middle_block(
     layers = adapter.ip_adapter[str(middle[-1].number)]
     expected = layers.to_k_ip(guide().people[0].face.tokens)
     handle = layers.to_k_ip.register_forward_hook(lambda _, __, out: seen.append(out))
-    with attach(unet, guide(), rows_of=lambda _: (False, True), step=lambda: STEP):
+    with attach(unet, guide().conditioning, rows_of=lambda _: (False, True), step=lambda: STEP):
         call(unet)
     handle.remove()
     assert torch.allclose(seen[0], expected, atol=1e-5)
@@ -55,7 +56,7 @@ def test_2_the_last_keys_of_the_file_reach_the_middle_block(
 def test_3_an_unconditional_row_that_runs_alone_gets_unconditional_tokens(unet: nn.Module, call: Call, guide: Guide) -> None:
     """Also after a conditional call has filled the caches."""
     rows: tuple[bool, ...] = (False, True)
-    with attach(unet, guide(), rows_of=lambda _: rows, step=lambda: STEP):
+    with attach(unet, guide().conditioning, rows_of=lambda _: rows, step=lambda: STEP):
         joined = call(unet, [0, 1])
         rows = (True,)
         call(unet, [1])
@@ -67,7 +68,7 @@ def test_3_an_unconditional_row_that_runs_alone_gets_unconditional_tokens(unet: 
 def test_4_a_batch_that_shrinks_in_the_middle_keeps_its_rows_right(unet: nn.Module, call: Call, guide: Guide) -> None:
     """As with a negative prompt that is skipped for some steps."""
     rows: tuple[bool, ...] = (True, True, False, False)
-    with attach(unet, guide(), rows_of=lambda _: rows, step=lambda: STEP):
+    with attach(unet, guide().conditioning, rows_of=lambda _: rows, step=lambda: STEP):
         whole = call(unet, [0, 1, 2, 3])
         rows = (True, True)
         shrunk = call(unet, [0, 1])
@@ -91,7 +92,7 @@ def test_5_another_controlnet_beside_instantid_gets_the_text(weights_folder: Pat
     pipeline.set_progress_bar_config(disable=True)
     canny = Image.fromarray(np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8))
     given = {"prompt": "a person", "num_inference_steps": 3, "guidance_scale": 5.0, "output_type": "pt"}
-    with attach(pipeline.unet, guidance, rows_of=lambda _: (False, True), step=lambda: STEP):
+    with attach(pipeline.unet, guidance.conditioning, rows_of=lambda _: (False, True), step=lambda: STEP):
         found = pipeline(
             image=canny, controlnet_conditioning_scale=0.6, generator=torch.Generator().manual_seed(1), **given
         ).images

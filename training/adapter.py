@@ -14,8 +14,8 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
 from torch import Tensor, nn
 
-from lib_instantid.face.geometry import align
-from lib_instantid.nets.resampler import Resampler
+from lib_instantid.encoders.face.geometry import align
+from lib_instantid.networks.resampler import Resampler
 from training.faces import new_recogniser
 from training.runs import load_pictures
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lib_instantid.face.geometry import align
+from lib_instantid.encoders.face.geometry import align
 from training import styles
 from training.runs import Log, load_pictures, restore, save
 
@@ -316,7 +316,7 @@ IR_VERSION, OPSET = 6, 11
 
 def export(run: Path, folder: Path) -> None:
     """Write antelopev2/scrfd_10g_bnkps.onnx, antelopev2/glintr100.onnx and judge.onnx, with weights in fp16."""
-    from lib_instantid.face.model_files import DETECTOR_FILE, RECOGNISER_FILE
+    from lib_instantid.encoders.face.model_files import DETECTOR_FILE, RECOGNISER_FILE
 
     (folder / "antelopev2").mkdir(parents=True, exist_ok=True)
     _write(Detector(), run / "detector.pt", folder / "antelopev2" / DETECTOR_FILE, 640)

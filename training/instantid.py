@@ -17,7 +17,7 @@ import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
 
-from lib_instantid.face.keypoints import draw_keypoints
+from lib_instantid.encoders.face.keypoints import draw_keypoints
 from training.adapter import Adapter, References
 from training.checkpoint import time_ids, trained
 from training.codes import WHOLE, WINDOW, Batch, Codes

@@ -1,4 +1,4 @@
-"""`generate` with a folder of photos or a file of prompts: each photo with each prompt, one picture file after another."""
+"""`generate` with a folder of photos or a file of prompts: makes a picture file of each photo with each prompt."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from lib_instantid.adapters import ROLES
+from lib_instantid.adapters.fields import Name, settings_in
+from lib_instantid.encoders.face.identity_files import load_identity
+from lib_instantid.encoders.face.picture import file_bytes
 from lib_instantid.errors import NoFaceFound, PictureError, SettingsError
-from lib_instantid.face.identity_files import load_identity
-from lib_instantid.face.picture import file_bytes
-from lib_instantid.guidance.settings import Person, Settings
 
 if TYPE_CHECKING:
-    from lib_instantid.hosts.embedded.host import EmbeddedHost
-    from lib_instantid.hosts.embedded.job import Job
+    from lib_instantid.hosts.diffusers.host import DiffusersHost
+    from lib_instantid.hosts.diffusers.request import GenerationRequest
 
 UNREAD_SUFFIXES = {".heic", ".heif"}
 NO_PICTURES = {".pdf", ".mpg", ".mpeg", ".h5", ".hdf", ".grib", ".bufr"}
-"""What Pillow lists beside pictures."""
+"""Endings in Pillow's list that are not those of pictures."""
 
-JobOf = Callable[[argparse.Namespace], "Job"]
+RequestOf = Callable[[argparse.Namespace], "GenerationRequest"]
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The picture files of a folder, by name. Raises SettingsError where there is no folder, or none in it."""
+    """The picture files of a folder, sorted by name. Raises SettingsError: no such folder, or no picture in it."""
     if not folder.is_dir():
         raise SettingsError(f"{folder}: no such folder; give a folder with pictures.")
     found = sorted(path for path in folder.iterdir() if _is_picture(path))
@@ -40,16 +41,16 @@ def pictures_in(folder: Path) -> list[Path]:
 
 
 def _is_picture(path: Path) -> bool:
-    """By its ending, as Pillow knows them. HEIC counts too: it cannot be read, and is named with the cure.
+    """Whether a file's ending is that of a picture, by Pillow's list. HEIC counts too, so that an error names the cure.
 
-    What begins with a dot is hidden, as macOS' `._` files are, which hold no pictures.
+    Names that begin with a dot do not count: macOS' `._` files hold no pictures.
     """
     known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN} | UNREAD_SUFFIXES
     return path.suffix.lower() in known - NO_PICTURES and not path.name.startswith(".") and path.is_file()
 
 
 def prompts_in(path: Path) -> list[str]:
-    """One prompt per line. Raises SettingsError where there is no file, or no prompt in it."""
+    """The prompts of a file with one prompt per line. Raises SettingsError: it cannot be read, or has no prompt."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -60,44 +61,46 @@ def prompts_in(path: Path) -> list[str]:
     return prompts
 
 
-def run_batch(args: argparse.Namespace, job_of: JobOf, open_host: Callable[[], EmbeddedHost]) -> None:
-    """Make what is not there yet, and say at the end what became of everything.
+def run_batch(args: argparse.Namespace, request_of: RequestOf, open_host: Callable[[], DiffusersHost]) -> None:
+    """Make the pictures that do not exist yet, and print at the end how many were made.
 
-    job_of: the job of the options of one picture. Raises PictureError at the end, if a photo could not be used.
+    request_of: makes a request of the options for one picture. Raises PictureError at the end if photos could not be used.
     """
     photos: list[Path | None] = [*pictures_in(args.photos_dir)] if args.photos_dir else [None]
     prompts = prompts_in(args.prompts_file) if args.prompts_file else [args.prompt]
-    _check(next(_jobs(args, photos[0], prompts, job_of)), args.out, photos_vary=args.photos_dir is not None)
+    _check(next(_requests(args, photos[0], prompts, request_of)), args.out, photos_vary=args.photos_dir is not None)
     batch = _Batch(host=open_host(), weights=_weights(args), identities=args.identities, total=len(photos) * len(prompts))
     try:
         for photo in photos:
-            batch.make(str(photo or "photos"), _jobs(args, photo, prompts, job_of))
+            batch.make(str(photo or "photos"), _requests(args, photo, prompts, request_of))
     finally:
         print(f"{batch.made} made, {batch.there} were there, {batch.total - batch.made - batch.there} not made.")
     if batch.problems:
         raise PictureError(f"{len(batch.problems)} of {len(photos)} photos could not be used: " + " ".join(batch.problems))
 
 
-def _check(first: tuple[Path, Job], out: Path, *, photos_vary: bool) -> None:
-    """What is wrong with every picture shows before anything is loaded; a bad photo costs its own pictures alone."""
-    from lib_instantid.hosts.embedded.record import check_out, check_sources
+def _check(first: tuple[Path, GenerationRequest], out: Path, *, photos_vary: bool) -> None:
+    """Find errors that concern every picture before models are loaded. A bad photo only affects its own pictures."""
+    from lib_instantid.hosts.diffusers.metadata import check_out, check_sources
 
     check_sources(first[1], first_photos=not photos_vary)
     check_out(out)
 
 
-def _jobs(args: argparse.Namespace, photo: Path | None, prompts: list[str], job_of: JobOf) -> Iterator[tuple[Path, Job]]:
-    """The file and job of each prompt."""
-    own = {} if photo is None else {"photo": [str(photo)]}
+def _requests(
+    args: argparse.Namespace, photo: Path | None, prompts: list[str], request_of: RequestOf
+) -> Iterator[tuple[Path, GenerationRequest]]:
+    """The file and the request for each prompt."""
+    own = {} if photo is None else {"photos": [str(photo)]}
     name = "" if photo is None else f"{photo.name}-"
     for number, prompt in enumerate(prompts, 1):
         one = argparse.Namespace(**{**vars(args), **own, "prompt": prompt})
-        yield args.out / f"{name}{number:03}.png", job_of(one)
+        yield args.out / f"{name}{number:03}.png", request_of(one)
 
 
 @dataclasses.dataclass(kw_only=True)
 class _Batch:
-    host: EmbeddedHost
+    host: DiffusersHost
     weights: dict[str, str]
     identities: Path
     total: int
@@ -106,63 +109,69 @@ class _Batch:
     done: int = 0
     problems: list[str] = dataclasses.field(default_factory=list)
 
-    def make(self, photo: str, jobs: Iterator[tuple[Path, Job]]) -> None:
-        """The pictures of one photo; what is wrong with it will be wrong with every prompt."""
+    def make(self, photo: str, requests: Iterator[tuple[Path, GenerationRequest]]) -> None:
+        """Make the pictures of one photo. An error of the photo ends them, as it would recur with every prompt."""
         try:
-            for path, job in jobs:
-                self._make(path, job)
+            for path, request in requests:
+                self._make(path, request)
         except (PictureError, NoFaceFound) as error:
             self.problems.append(f"{photo}: {error}")
             print(f"{photo}: {error}")
 
-    def _make(self, path: Path, job: Job) -> None:
-        from lib_instantid.hosts.embedded.record import record, save_pictures
+    def _make(self, path: Path, request: GenerationRequest) -> None:
+        from lib_instantid.hosts.diffusers.metadata import metadata_of, save_pictures
 
-        inputs = {**self.weights, **inputs_of(job, self.identities)}
-        if is_made(path, job, inputs):
+        inputs = {**self.weights, **inputs_of(request, self.identities)}
+        if is_made(path, request, inputs):
             self.there += 1
             print(f"{self.made + self.there}/{self.total} {path} was there")
             return
         started = time.perf_counter()
-        result = self.host.generate(job)
-        save_pictures(path, {**record(job, result), "inputs": inputs}, result)
+        result = self.host.generate(request)
+        save_pictures(path, {**metadata_of(request, result), "inputs": inputs}, result)
         self.made += 1
         print(f"{self.made + self.there}/{self.total} {path} {time.perf_counter() - started:.1f} s")
 
 
-def is_made(path: Path, job: Job, inputs: dict[str, str]) -> bool:
-    """Whether the file is the finished picture of this job, not an earlier one of other settings, prompts or inputs."""
+def is_made(path: Path, request: GenerationRequest, inputs: dict[str, str]) -> bool:
+    """Whether the file is the finished picture of this request, and not one of other settings, prompts or inputs."""
+    from lib_instantid.hosts.diffusers.metadata import plain_request
+
     try:
         with Image.open(path) as image:
             values = json.loads(getattr(image, "text", {})["instantid"])
-        people = values["settings"]["people"]
-        same = [_same(values["job"], job, {"settings", "init_picture"}), _same(values["settings"], job.settings, {"people"})]
-        pairs = zip(people, job.settings.people, strict=True)
-        return values["inputs"] == inputs and all(same + [_same(found, person, INPUTS) for found, person in pairs])
+        return bool(values["inputs"] == inputs and _has(values, json.loads(json.dumps(plain_request(request)))))
     except (OSError, ValueError, LookupError, TypeError):
         return False
 
 
-INPUTS = {"photos", "photo_keypoints", "pose_picture", "region"}
-"""What a record has as hashes, or not at all."""
+def _has(found: Any, wanted: Any) -> bool:
+    """Whether `found` contains all of `wanted`. Picture metadata contain more than the settings."""
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(name in found and _has(found[name], own) for name, own in wanted.items())
+    if isinstance(wanted, list) and isinstance(found, list):
+        return len(found) == len(wanted) and all(map(_has, found, wanted))
+    return bool(found == wanted)
 
 
-def _same(found: dict[str, Any], wanted: Job | Settings | Person, left_out: set[str]) -> bool:
-    values = {field.name: getattr(wanted, field.name) for field in dataclasses.fields(wanted) if field.name not in left_out}
-    return {name: found[name] for name in values} == json.loads(json.dumps(values))
+def inputs_of(request: GenerationRequest, identities: Path) -> dict[str, str]:
+    """A hash of each input file of a picture, and of points placed by hand. Raises PictureError: a file cannot be read."""
+    from lib_instantid.hosts.diffusers.metadata import LISTS, in_pictures, pictures_of
 
-
-def inputs_of(job: Job, identities: Path) -> dict[str, str]:
-    """A hash of each file that goes into a picture, and of points by hand. Raises PictureError where one cannot be read."""
-    found = {"init_picture": _content(job.init_picture, "init_picture")}
-    for number, person in enumerate(job.settings.people, 1):
-        field = f"people[{number}]"
-        found |= {f"{field}.photos[{i}]": _content(photo, f"{field}.photos[{i}]") for i, photo in enumerate(person.photos, 1)}
-        found |= {f"{field}.{name}": _content(getattr(person, name), f"{field}.{name}") for name in ("pose_picture", "region")}
-        found[f"{field}.photo_keypoints"] = _hash(json.dumps(person.photo_keypoints).encode())
-        if person.identity is not None:
-            found[f"{field}.identity"] = _hash(load_identity(person.identity, identities).embedding.tobytes())
+    found = {"init_picture": _content(request.init_picture, "init_picture")}
+    found |= {field: _content(source, field) for field, source, _ in pictures_of(request.settings)}
+    for name in LISTS:
+        for number, entry in enumerate(getattr(request.settings, name), 1):
+            for own in settings_in(type(entry)):
+                field, value = f"{name}[{number}].{own.name}", getattr(entry, own.name)
+                if in_pictures(own):
+                    found[field] = _hash(json.dumps(value).encode())
+                elif own.kind == IDENTITY and value is not None:
+                    found[field] = _hash(load_identity(value, identities).embedding.tobytes())
     return found
+
+
+IDENTITY = Name(of="identity")
 
 
 def _content(source: Any, field: str) -> str:
@@ -174,12 +183,12 @@ def _hash(content: bytes) -> str:
 
 
 def _weights(args: argparse.Namespace) -> dict[str, str]:
-    """Size and time of the files that the options of weights and face models name: they are too large to be read twice."""
+    """For the files of weights and face models, a hash of sizes and times, as they are too large to hash their content."""
     options = {name: getattr(args, name) for name in WEIGHTS}
     return {name: str(value) if value is None else _stamp(Path(value)) for name, value in options.items()}
 
 
-WEIGHTS = ("checkpoint", "checkpoint_config", "adapter", "identitynet", "models_dir", "face_models", "face_backend", "dtype")
+WEIGHTS = ("checkpoint", "checkpoint_config", *map(str.lower, ROLES), "models_dir", "face_models", "face_backend", "dtype")
 
 
 def _stamp(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""`demo`: the main job from a real photo, with stand-in weights."""
+"""`demo`: makes a picture from a real photo with stand-in weights."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from lib_instantid.commands.options import Subparsers, quiet_libraries
 if TYPE_CHECKING:
     import numpy as np
 
-    from lib_instantid.hosts.embedded.host import EmbeddedHost
-    from lib_instantid.hosts.embedded.job import Job, Result
+    from lib_instantid.hosts.diffusers.host import DiffusersHost
+    from lib_instantid.hosts.diffusers.request import GenerationRequest, Result
 
 ASTRONAUT_POINTS = ((203.0, 101.0), (246.0, 103.5), (225.0, 126.0), (205.0, 141.0), (243.0, 141.5))
-"""Eyes, nose and mouth corners of scikit-image's `astronaut` (Eileen Collins, NASA, public domain), in its pixels."""
+"""(5, 2) XY in pixels: eyes, nose and mouth corners in scikit-image's `astronaut` (Eileen Collins, NASA, public domain)."""
 
 ASTRONAUT_SIZE = 512
 WIDTH, HEIGHT, STEPS = 512, 512, 20
@@ -42,11 +42,11 @@ def run(args: argparse.Namespace) -> None:
     started = time.perf_counter()
     host = open_stand_in_host(args.stand_ins)
     loaded = time.perf_counter()
-    job = _job()
-    result = host.generate(job)
+    request = _request()
+    result = host.generate(request)
     args.out.mkdir(parents=True, exist_ok=True)
     side_by_side(result).save(args.out / "demo.png")
-    values = _values(job, result, loaded - started)
+    values = _values(request, result, loaded - started)
     (args.out / "demo.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     print(
         f"{args.out / 'demo.png'}, {args.out / 'demo.json'}: {time.perf_counter() - started:.0f} s, "
@@ -54,29 +54,30 @@ def run(args: argparse.Namespace) -> None:
     )
 
 
-def open_stand_in_host(folder: Path) -> EmbeddedHost:
-    """The embedded host on stand-in weights, which are written first where they are not there yet."""
+def open_stand_in_host(folder: Path) -> DiffusersHost:
+    """The diffusers host with stand-in weights, which are written into the folder if it does not exist."""
     import torch
 
-    from lib_instantid.face.analyser import open_analyser
-    from lib_instantid.hosts.embedded.checkpoint import load_pipeline
-    from lib_instantid.hosts.embedded.host import EmbeddedHost
-    from lib_instantid.nets.adapter import load_adapter
-    from lib_instantid.nets.identitynet import load_identitynet
+    from lib_instantid.adapters import SYSTEM_FILES
+    from lib_instantid.encoders.face.analyser import open_analyser
+    from lib_instantid.encoders.face.photos import Photos
+    from lib_instantid.hosts.diffusers.checkpoint import load_pipeline
+    from lib_instantid.hosts.diffusers.host import DiffusersHost
+    from lib_instantid.hosts.diffusers.sources import LoadedSources
+    from lib_instantid.weights.finding import find_role
 
     if not folder.is_dir():
         _write_stand_ins(folder)
-    return EmbeddedHost(
-        load_pipeline(folder / "checkpoint", torch.float32),
-        load_adapter(folder / "ip-adapter.bin"),
-        load_identitynet(folder / "ControlNetModel"),
-        open_analyser("builtin", folder),
-        folder / "identities",
-    )
+    networks = {
+        role: load(find_role(folder, role, SYSTEM_FILES)) for system in SYSTEM_FILES for role, load in system.load.items()
+    }
+    analyser = Photos(open_analyser("builtin", folder))
+    sources = LoadedSources(analyser=analyser, identities=folder / "identities", networks=networks)
+    return DiffusersHost(load_pipeline(folder / "checkpoint", torch.float32), sources)
 
 
 def _write_stand_ins(folder: Path) -> None:
-    """All or nothing: written beside the folder, then renamed."""
+    """Write the stand-ins to a folder beside this one and rename it, so that the folder is never incomplete."""
     from lib_instantid.hosts.stand_ins.face_models import write_face_models
     from lib_instantid.hosts.stand_ins.weights import write_weights
 
@@ -90,29 +91,29 @@ def _write_stand_ins(folder: Path) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _job() -> Job:
+def _request() -> GenerationRequest:
     from PIL import Image
     from skimage.data import astronaut
 
-    from lib_instantid.guidance.settings import Person, Settings
-    from lib_instantid.hosts.embedded.job import Job
+    from lib_instantid.adapters.settings import settings_from_dict
+    from lib_instantid.hosts.diffusers.request import GenerationRequest
 
     points = [(x / ASTRONAUT_SIZE, y / ASTRONAUT_SIZE) for x, y in ASTRONAUT_POINTS]
-    person = Person(photos=[Image.fromarray(astronaut())], photo_keypoints=[points])
-    settings = Settings(enabled=True, people=[person], report_similarity=True)
-    return Job(prompt="portrait of an astronaut", width=WIDTH, height=HEIGHT, steps=STEPS, settings=settings)
+    person = {"photos": [Image.fromarray(astronaut())], "photo_keypoints": [points]}
+    settings = settings_from_dict({"enabled": True, "people": [person], "report_similarity": True})
+    return GenerationRequest(prompt="portrait of an astronaut", width=WIDTH, height=HEIGHT, steps=STEPS, settings=settings)
 
 
-def _values(job: Job, result: Result, loading: float) -> dict[str, Any]:
-    from lib_instantid.hosts.embedded.record import record
+def _values(request: GenerationRequest, result: Result, loading: float) -> dict[str, Any]:
+    from lib_instantid.hosts.diffusers.metadata import metadata_of
 
-    values = record(job, result)
+    values = metadata_of(request, result)
     values["timings_s"] = {"loading": round(loading, 3), **values["timings_s"]}
     return {"note": NOTE, **values, "peak_memory_mb": _peak_memory_mb()}
 
 
 def _peak_memory_mb() -> int:
-    import resource  # not on Windows, where make is not either
+    import resource  # not on Windows, which has no make either
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
@@ -121,9 +122,10 @@ def side_by_side(result: Result) -> Any:
     """The photo with its five points, the keypoint map and the result, as one Pillow picture."""
     import numpy as np
     from PIL import Image
+    from skimage.data import astronaut
 
-    photo = result.people[0].photos[0]
-    panels = [_with_points(photo.picture, photo.face.keypoints), result.keypoint_maps[0], np.asarray(result.pictures[0].image)]
+    photo = _with_points(astronaut(), np.array(ASTRONAUT_POINTS))
+    panels = [photo, result.control_maps[0], np.asarray(result.pictures[0].image)]
     height = max(panel.shape[0] for panel in panels)
     resized = [Image.fromarray(panel).resize((panel.shape[1] * height // panel.shape[0], height)) for panel in panels]
     whole = Image.new("RGB", (sum(panel.width for panel in resized), height))
@@ -137,7 +139,7 @@ def side_by_side(result: Result) -> Any:
 def _with_points(picture: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
     import cv2
 
-    from lib_instantid.units import KEYPOINT_COLOURS
+    from lib_instantid.constants import KEYPOINT_COLOURS
 
     drawn = picture.copy()
     for (x, y), colour in zip(keypoints, KEYPOINT_COLOURS, strict=True):

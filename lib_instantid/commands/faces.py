@@ -1,4 +1,4 @@
-"""`faces PHOTO`: what was detected."""
+"""`faces PHOTO`: shows the faces of a photo."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import argparse
 import json
 
 from lib_instantid.commands.options import Subparsers, add_face_options, analyser_of
-from lib_instantid.face.choose import from_left, no_face
-from lib_instantid.face.photos import TURNED, look
-from lib_instantid.face.picture import read_picture
-from lib_instantid.face.report import describe
+from lib_instantid.encoders.face.choose import no_face
+from lib_instantid.encoders.face.photos import TURNED
+from lib_instantid.encoders.face.report import describe
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -22,10 +21,10 @@ def add_parser(commands: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> None:
     analyser = analyser_of(args)
-    picture, found, turned = look(read_picture(args.photo), analyser)
-    faces = from_left(found)
-    described = [describe(picture, face, number) for number, face in enumerate(faces, 1)]
-    size = {"width": picture.shape[1], "height": picture.shape[0]}
+    seen = analyser.see(args.photo, None, args.photo)
+    faces = sorted(seen.faces, key=lambda one: one.face.centre[0])
+    described = [describe(one.face, one.report, number) for number, one in enumerate(faces, 1)]
+    size, turned = dict(zip(("width", "height"), seen.size, strict=True)), seen.turned
     if args.json:
         print(json.dumps({**size, "turned": turned, "provider": analyser.provider, "faces": described}, indent=2))
     if not faces:

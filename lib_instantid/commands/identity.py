@@ -1,4 +1,4 @@
-"""`identity save|list|delete`: people kept by name."""
+"""`identity save|list|delete`: saves, lists and deletes identities."""
 
 from __future__ import annotations
 
@@ -11,11 +11,17 @@ from lib_instantid.commands.options import (
     add_photo_options,
     analyser_of,
 )
+from lib_instantid.encoders.face.identity import combine
+from lib_instantid.encoders.face.identity_files import (
+    check_name,
+    delete_identity,
+    list_identities,
+    load_identity,
+    save_identity,
+)
+from lib_instantid.encoders.face.photos import faces_of_photos
+from lib_instantid.encoders.face.report import stranger_advice
 from lib_instantid.errors import IdentityFileError, SettingsError
-from lib_instantid.face.identity import combine
-from lib_instantid.face.identity_files import check_name, delete_identity, list_identities, load_identity, save_identity
-from lib_instantid.face.photos import faces_of_photos
-from lib_instantid.face.report import report, stranger_advice
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -39,12 +45,12 @@ def run_save(args: argparse.Namespace) -> None:
     check_name(args.name)
     if not args.photo:
         raise SettingsError("photos: none given; give at least one with --photo FILE.")
-    photos = faces_of_photos(args.photo, analyser_of(args), args.face, args.photo_keypoints)
+    photos = faces_of_photos(args.photo, analyser_of(args).face_of, args.face, args.photo_keypoints)
     identity = combine([photo.face for photo in photos], name=args.name)
     path = save_identity(identity, args.identities)
     print(f"{path}: {args.name}, of {len(photos)} photo(s)")
     for name, photo in zip(args.photo, photos, strict=True):
-        for advice in (*photo.advice, *report(photo.picture, photo.face).advice):
+        for advice in photo.advice:
             print(f"  {name}: {advice}")
     for advice in stranger_advice([photo.face for photo in photos], args.photo):
         print(f"  {advice}")

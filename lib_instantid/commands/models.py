@@ -1,4 +1,4 @@
-"""`models`: what was found where, what is missing, and, when asked, fetching it."""
+"""`models`: lists the model files that were found and those that are missing, and downloads the latter on request."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from lib_instantid.adapters import SYSTEM_FILES
 from lib_instantid.commands.options import Subparsers
 
 
@@ -20,17 +21,19 @@ def add_parser(commands: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from lib_instantid.hosts.model_files import find_models, report_dict, report_lines
+    from lib_instantid.weights.finding import find_models, report_dict, report_lines
 
     folders = [args.models_dir, *args.folders]
     if args.download:
         _download(args, folders)
-    found = find_models(folders)
-    print(json.dumps(report_dict(found), indent=2) if args.json else "\n".join(report_lines(found)))
+    found = find_models(folders, SYSTEM_FILES)
+    lines = report_lines(found, SYSTEM_FILES)
+    print(json.dumps(report_dict(found, SYSTEM_FILES), indent=2) if args.json else "\n".join(lines))
 
 
 def _download(args: argparse.Namespace, folders: list[Path]) -> None:
-    from lib_instantid.hosts.download import download
-    from lib_instantid.hosts.model_files import HUB, find_models, missing
+    from lib_instantid.weights.download import download
+    from lib_instantid.weights.finding import find_models, missing
+    from lib_instantid.weights.system_files import HUB
 
-    download(missing(find_models(folders)), args.models_dir, endpoint=args.endpoint or HUB)
+    download(missing(find_models(folders, SYSTEM_FILES), SYSTEM_FILES), args.models_dir, endpoint=args.endpoint or HUB)

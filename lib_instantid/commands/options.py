@@ -1,4 +1,4 @@
-"""Options that several commands share, and the face analyser that they describe."""
+"""Options that several commands share, and the face analyser made of them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from lib_instantid.encoders.face.analyser import open_analyser
+from lib_instantid.encoders.face.photos import Photos
 from lib_instantid.errors import SettingsError
-from lib_instantid.face.analyser import Analyser, open_analyser
 
 Subparsers = Any
-"""argparse does not name the type of `add_subparsers`."""
+"""The result of argparse's `add_subparsers`, whose type argparse does not name."""
 
 
 def quiet_libraries() -> None:
-    """Keep notices about other models and bars of seconds of loading off a person's screen; the sampling bar stays."""
+    """Turn off libraries' notices and their progress bars for loading. The progress bar of sampling stays."""
     import transformers
 
     transformers.logging.set_verbosity_error()
@@ -35,11 +36,11 @@ def add_identities_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--identities", type=Path, default=Path("identities"), help="folder of saved identities (identities)")
 
 
-def analyser_of(args: argparse.Namespace) -> Analyser:
-    from lib_instantid.hosts.model_files import Role, find_role
+def analyser_of(args: argparse.Namespace) -> Photos:
+    from lib_instantid.weights.finding import RECOGNISER, find_role
 
-    folder = args.face_models or find_role(args.models_dir, Role.RECOGNISER).parent
-    return open_analyser(args.face_backend, folder, args.provider)
+    folder = args.face_models or find_role(args.models_dir, RECOGNISER, ()).parent
+    return Photos(open_analyser(args.face_backend, folder, args.provider))
 
 
 def add_photo_options(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +60,7 @@ def add_photo_options(parser: argparse.ArgumentParser) -> None:
 
 
 def keypoints(text: str) -> list[list[float]] | None:
-    """`"x,y x,y x,y x,y x,y"` → five pairs; `"-"` → None."""
+    """`"x,y x,y x,y x,y x,y"` → five pairs (x, y); `"-"` → None. Raises SettingsError: not numbers."""
     if text == "-":
         return None
     try:

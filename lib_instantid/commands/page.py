@@ -1,4 +1,4 @@
-"""`page`: the panel in a page of its own, on the embedded host."""
+"""`page`: serves a page with the panel, on the diffusers host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`similarity PERSON FOLDER…`: how like a person the pictures of folders are."""
+"""`similarity PERSON FOLDER…`: measures how similar the pictures of folders are to a person."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ import numpy as np
 
 from lib_instantid.commands.batch import pictures_in
 from lib_instantid.commands.options import Subparsers, add_face_options, analyser_of
+from lib_instantid.constants import MAX_PHOTOS, STRANGER_COSINE
+from lib_instantid.encoders.face.faces import Floats
+from lib_instantid.encoders.face.identity import combine
+from lib_instantid.encoders.face.photos import Photos, faces_of_photos
+from lib_instantid.encoders.face.picture import read_picture
+from lib_instantid.encoders.face.similarity import similarities
 from lib_instantid.errors import NoFaceFound, PictureError
-from lib_instantid.face.analyser import Analyser
-from lib_instantid.face.faces import Floats
-from lib_instantid.face.identity import combine
-from lib_instantid.face.photos import faces_of_photos
-from lib_instantid.face.picture import read_picture
-from lib_instantid.face.similarity import similarities
-from lib_instantid.units import MAX_PHOTOS, STRANGER_COSINE
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -32,7 +31,8 @@ def add_parser(commands: Subparsers) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """One folder. values: cosine by file name, None where there is no face. problems: by file name."""
+    """The result for one folder. values: cosine by file name, None for a picture without a face. problems: why a picture could
+    not be read, by file name."""
 
     folder: Path
     values: dict[str, float | None]
@@ -53,13 +53,13 @@ def run(args: argparse.Namespace) -> None:
         print("\n".join(table(compared)))
 
 
-def _embedding(person: Path, analyser: Analyser) -> Floats:
-    """The mean of the photos in which a face is found; NoFaceFound where there is none."""
+def _embedding(person: Path, analyser: Photos) -> Floats:
+    """The mean embedding of the photos in which a face is found. Raises NoFaceFound: there is none."""
     photos = pictures_in(person)[:MAX_PHOTOS] if person.is_dir() else [person]
     faces = []
     for photo in photos:
         try:
-            faces += [one.face for one in faces_of_photos([photo], analyser, field=str(photo))]
+            faces += [one.face for one in faces_of_photos([photo], analyser.face_of, field=str(photo))]
         except (NoFaceFound, PictureError):
             if not person.is_dir():
                 raise
@@ -68,7 +68,7 @@ def _embedding(person: Path, analyser: Analyser) -> Floats:
     return combine(faces).embedding
 
 
-def _compared(folder: Path, embedding: Floats, analyser: Analyser) -> Compared:
+def _compared(folder: Path, embedding: Floats, analyser: Photos) -> Compared:
     values: dict[str, float | None] = {}
     problems: dict[str, str] = {}
     for path in pictures_in(folder):
@@ -80,7 +80,7 @@ def _compared(folder: Path, embedding: Floats, analyser: Analyser) -> Compared:
 
 
 def table(compared: list[Compared]) -> list[str]:
-    """A line per folder, under a heading."""
+    """Lines of text: a heading, then a line for each folder."""
     heads = ("pictures", "no face", "unread", "mean", "median", "least", "most", f"over {STRANGER_COSINE}")
     width = max(6, *(len(str(one.folder)) for one in compared))
     lines = [f"{'folder':{width}}" + "".join(f"{head:>10}" for head in heads)]

@@ -1,1 +1,1 @@
-"""Where guidance meets a pipeline: the embedded host (diffusers), and later the WebUIs."""
+"""Hosts attach a conditioning to a pipeline's model: one for diffusers, and one for each WebUI."""

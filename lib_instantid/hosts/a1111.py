@@ -12,21 +12,20 @@ from modules import devices, paths, sd_models, sd_unet, shared
 from modules.sd_samplers_timesteps import CFGDenoiserTimesteps
 from torch import Tensor, nn
 
+from lib_instantid.conditioning.attachment import attach
+from lib_instantid.conditioning.cfg import rescaled_denoised, rescaled_noise
+from lib_instantid.conditioning.parts import Conditioning
+from lib_instantid.conditioning.schedule import Step
+from lib_instantid.conditioning.unets import Rows, UNetInputs
 from lib_instantid.errors import UnsupportedModel
-from lib_instantid.guidance.attachment import attach
-from lib_instantid.guidance.cfg import rescaled_denoised, rescaled_noise
-from lib_instantid.guidance.guidance import Guidance
-from lib_instantid.guidance.sampling import Rows
-from lib_instantid.guidance.schedule import Step
-from lib_instantid.guidance.unets import Call
-from lib_instantid.hosts.webui_host import Comment, loudly, raise_once, step_of
-from lib_instantid.nets.identitynet import IdentityNet
-from lib_instantid.nets.packing import place
+from lib_instantid.hosts.webui_host import Comment, raise_once, step_of, stop_on_error
+from lib_instantid.networks.controlnet import ControlNet
+from lib_instantid.networks.packing import place
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Noisy:
-    """A step's input. x: (rows, C, h, w). sigma: (rows,). as_noise: whether the sampler's predictions are noise."""
+    """The input of a step. x: (rows, C, h, w) noisy latents. sigma: (rows,). as_noise: whether the sampler predicts noise."""
 
     x: Tensor
     sigma: Tensor
@@ -34,12 +33,12 @@ class _Noisy:
 
 
 class A1111Host:
-    """See `WebuiHost`. Rows come conditional first, in one call or several, in the order that `on_cfg_denoiser` sees."""
+    """See `WebuiHost`. Conditional rows come first. The rows of a step may be divided among several UNet calls."""
 
     def __init__(self) -> None:
         self._undo = ExitStack()
         self._attached: nn.Module | None = None
-        self._guidance: Guidance | None = None
+        self._conditioning: Conditioning | None = None
         self._comment: Comment = lambda _: None
         self._conditional = 0
         self._offset = 0
@@ -52,10 +51,10 @@ class A1111Host:
         own = [models / name for name in ("instantid", "ControlNet", "ipadapter", "insightface")]
         return [*own, extension / "models", extension / "annotator" / "downloads" / "insightface"]
 
-    def place(self, net: IdentityNet) -> None:
+    def place(self, net: ControlNet) -> None:
         place(net, devices.device, devices.dtype_unet)
 
-    def rest(self, net: IdentityNet) -> None:
+    def rest(self, net: ControlNet) -> None:
         net.to("cpu")
 
     def loaded_unet(self) -> nn.Module | None:
@@ -64,19 +63,20 @@ class A1111Host:
 
     @staticmethod
     def _check_runs_blocks() -> None:
-        """Asked when sampling begins: the WebUI makes the chosen SD Unet active only after the scripts' `process`."""
+        """Raise UnsupportedModel if an SD Unet replaces the model. Called when sampling begins, because the WebUI activates the
+        SD Unet only after the scripts' `process`."""
         if sd_unet.current_unet is not None:
             raise UnsupportedModel(
                 f'The UNet "{sd_unet.current_unet.option.label}" is active, which runs no blocks that InstantID could act in. '
                 'Choose SD Unet "None" in the settings, or turn InstantID off.'
             )
 
-    def attach(self, guidance: Guidance, comment: Comment) -> None:
+    def attach(self, conditioning: Conditioning, comment: Comment) -> None:
         self.detach()
         self._check_runs_blocks()
         unet = self._unet()
-        self._undo.callback(attach(unet, guidance, rows_of=self._rows_of, step=lambda: self._step).detach)
-        self._attached, self._guidance, self._comment = unet, guidance, comment
+        self._undo.callback(attach(unet, conditioning, rows_of=self._rows_of, step=lambda: self._step).detach)
+        self._attached, self._conditioning, self._comment = unet, conditioning, comment
 
     def refuse(self, error: Exception) -> None:
         self.detach()
@@ -84,7 +84,7 @@ class A1111Host:
 
     def detach(self) -> None:
         self._undo.close()
-        self._attached = self._guidance = self._noisy = self._predicted = None
+        self._attached = self._conditioning = self._noisy = self._predicted = None
 
     def model_changed(self) -> None:
         self._undo.close()
@@ -99,37 +99,37 @@ class A1111Host:
             "cfg_denoised": self._on_cfg_denoised,
             "cfg_after_cfg": self._on_cfg_after_cfg,
         }
-        return {name: loudly(callback, self.refuse) for name, callback in own.items()}
+        return {name: stop_on_error(callback, self.refuse) for name, callback in own.items()}
 
     def _on_cfg_denoiser(self, params: Any) -> None:
-        """A step begins: these are its rows, conditional ones first."""
-        if self._guidance is None:
+        """Called at the beginning of a step. Takes its rows, conditional ones first."""
+        if self._conditioning is None:
             return
         self._conditional, self._offset = params.text_cond.shape[0], 0
         self._step = step_of(params.denoiser)
         self._noisy = _Noisy(x=params.x, sigma=params.sigma, as_noise=isinstance(params.denoiser, CFGDenoiserTimesteps))
         if self._unet() is not self._attached:
-            self._follow_model(self._guidance)
+            self._follow_model(self._conditioning)
 
-    def _follow_model(self, guidance: Guidance) -> None:
-        """A refiner of another shape has replaced the UNet, and the hooks went with the old one."""
+    def _follow_model(self, conditioning: Conditioning) -> None:
+        """Attach to the UNet of a refiner, which has replaced the old UNet and its hooks, or comment that it does not fit."""
         comment = self._comment
         try:
-            self.attach(guidance, comment)
+            self.attach(conditioning, comment)
         except UnsupportedModel as error:
-            self._attached, self._guidance = self._unet(), None
+            self._attached, self._conditioning = self._unet(), None
             comment(f"left out from here on. {error}")
 
     def _on_cfg_denoised(self, params: Any) -> None:
-        """Every row's prediction: denoised latents, or noise with the samplers that count timesteps."""
-        if self._guidance is not None and self._guidance.cfg_rescale:
+        """Keep the predictions of the conditional rows: denoised latents, or noise with samplers that count timesteps."""
+        if self._conditioning is not None and self._conditioning.cfg_rescale:
             self._predicted = params.x[: self._conditional]
 
     def _on_cfg_after_cfg(self, params: Any) -> None:
-        """The guided prediction. Several prompts of a picture, joined by AND, count with their mean."""
-        if self._guidance is None or self._predicted is None or self._noisy is None:
+        """Rescale the result of guidance. If prompts are joined by AND, their mean is the conditional prediction."""
+        if self._conditioning is None or self._predicted is None or self._noisy is None:
             return
-        batch, part = len(params.x), self._guidance.cfg_rescale
+        batch, part = len(params.x), self._conditioning.cfg_rescale
         conditional = self._predicted.unflatten(0, (batch, -1)).mean(dim=1)
         if self._noisy.as_noise:
             params.x = rescaled_noise(params.x, conditional, part)
@@ -137,8 +137,8 @@ class A1111Host:
             x, sigma = self._noisy.x[-batch:], self._noisy.sigma[-batch:]
             params.x = rescaled_denoised(x, sigma, params.x, conditional, part)
 
-    def _rows_of(self, call: Call) -> Rows:
-        first, self._offset = self._offset, self._offset + len(call.x)
+    def _rows_of(self, inputs: UNetInputs) -> Rows:
+        first, self._offset = self._offset, self._offset + len(inputs.x)
         return tuple(row < self._conditional for row in range(first, self._offset))
 
     @staticmethod

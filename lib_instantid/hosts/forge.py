@@ -1,4 +1,4 @@
-"""InstantID on the model objects of Forge: IdentityNet is a ControlNet unit, the adapter acts by hooks."""
+"""InstantID on the model objects of Forge. ControlNets join Forge's chain of units; other parts act by hooks."""
 
 from __future__ import annotations
 
@@ -16,71 +16,74 @@ from modules import paths, sd_models, shared
 from modules_forge import shared as forge_shared
 from torch import Tensor, nn
 
+from lib_instantid.conditioning.attachment import check_fit, hook_parts
+from lib_instantid.conditioning.cfg import rescaled_denoised
+from lib_instantid.conditioning.compiled import run_uncompiled
+from lib_instantid.conditioning.parts import Conditioning
+from lib_instantid.conditioning.schedule import Step
+from lib_instantid.conditioning.tiles import Tile, TiledPass
+from lib_instantid.conditioning.unets import Rows, UNetInputs
+from lib_instantid.constants import LATENT_FACTOR
 from lib_instantid.errors import UnsupportedModel
-from lib_instantid.guidance.attachment import fitting_sites, hook_attention
-from lib_instantid.guidance.cfg import rescaled_denoised
-from lib_instantid.guidance.compiled import run_uncompiled
-from lib_instantid.guidance.guidance import Guidance
-from lib_instantid.guidance.sampling import Rows
-from lib_instantid.guidance.schedule import Step
-from lib_instantid.guidance.tiles import Tile, TiledPass
-from lib_instantid.guidance.unets import Call
-from lib_instantid.hosts.webui_host import Comment, loudly, raise_once, step_of
-from lib_instantid.nets.identitynet import IdentityNet
-from lib_instantid.nets.packing import place
-from lib_instantid.units import LATENT_FACTOR
+from lib_instantid.hosts.webui_host import Comment, raise_once, step_of, stop_on_error
+from lib_instantid.networks.controlnet import ControlNet
+from lib_instantid.networks.packing import place
 
 CONDITIONAL = 0
-"""Forge's mark of a conditional chunk in `cond_or_uncond`."""
+"""The value that marks a conditional chunk in Forge's `cond_or_uncond`."""
 
 FLOW = "const"
 """Forge's name of a flow prediction (backend/modules/k_prediction.py)."""
 
 
-class IdentityNetUnit(ControlBase):  # type: ignore[misc]
-    """A link in Forge's chain of ControlNets. The others keep their text context: theirs is passed on untouched.
+class ControlUnit(ControlBase):  # type: ignore[misc]
+    """A unit in Forge's chain of ControlNets. It passes the text context on to the other units unchanged.
 
-    size: (width, height) of the output in pixels. patcher: Forge's handle of IdentityNet, None where that acts for nobody.
+    size: (width, height) of the output in pixels. patchers: Forge's handles of the ControlNets.
 
-    Forge's MultiDiffusion cuts `cond_hint_original` of every link into its tiles and leaves those of the coming call in
-    `cond_hint`, row by row. Ours holds each pixel's own place, so that the tiles say where they are.
+    Forge's MultiDiffusion cuts `cond_hint_original` of every unit into tiles, and puts those of the next call into `cond_hint`,
+    row by row. Here each pixel of `cond_hint_original` holds its own place, which tells where a tile lies.
     """
 
     manual_cast_dtype = torch.float32
-    """In which MultiDiffusion keeps the hint: half precision would round the places."""
+    """The dtype in which MultiDiffusion keeps the hint. Half precision would round the places."""
 
-    def __init__(self, sampling: TiledPass, size: tuple[int, int], patcher: Any) -> None:
+    def __init__(self, sampling: TiledPass, size: tuple[int, int], patchers: Sequence[object]) -> None:
         super().__init__()
-        self.sampling, self.size, self.patcher = sampling, size, patcher
+        self.sampling, self.size, self.patchers = sampling, size, patchers
         self.predictor: Any = None
         width, height = size
         places = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
         self.cond_hint_original = torch.stack(places)[None].float()
 
-    def pre_run(self, model: Any, percent_to_timestep_function: Any) -> None:
+    def pre_run(self, model: Any, percent_to_timestep_function: object) -> None:
         self.predictor = model.predictor
         super().pre_run(model, percent_to_timestep_function)
 
-    def get_models(self) -> list[Any]:
-        return [*super().get_models(), *([self.patcher] if self.patcher else [])]
+    def get_models(self) -> list[object]:
+        return [*super().get_models(), *self.patchers]
 
     def get_control(self, x_noisy: Tensor, t: Tensor, cond: dict[str, Any], batched_number: int) -> Any:
-        """Residuals of this UNet call, merged with those of the units before it."""
+        """Residuals of a UNet call, merged with those of the earlier units in the chain, in Forge's format.
+
+        x_noisy: (B, C, h, w) noisy latents. t: (B,) sigmas. cond: Forge's conditions of the call.
+        """
         previous = self.previous_controlnet
         others = None if previous is None else previous.get_control(x_noisy, t, cond, batched_number)
-        if cond.get("y") is None:
-            raise UnsupportedModel("This checkpoint gives its UNet no vector y; InstantID needs an SDXL checkpoint.")
-        self.sampling.begin(
-            Call(x=self.predictor.calculate_input(t, x_noisy), timestep=self.predictor.timestep(t).float(), vector=cond["y"]),
-            self.tiles(x_noisy),
+        inputs = UNetInputs(
+            x=self.predictor.calculate_input(t, x_noisy),
+            timestep=self.predictor.timestep(t).float(),
+            context=cond["c_crossattn"],
+            vector=cond.get("y"),
         )
+        self.sampling.begin(inputs, self.tiles(x_noisy))
         residuals = self.sampling.residuals
         if residuals is None:
             return others
         return self.control_merge(None, [*residuals.down, residuals.middle], others, x_noisy.dtype)
 
     def tiles(self, x: Tensor) -> list[Tile]:
-        """Of the coming call, in the order of its rows; none where it is for the whole picture."""
+        """The tiles of the next call, in the order of its rows; none if it is for the whole picture. x: (B, C, h, w)."""
         height, width = (side * LATENT_FACTOR for side in x.shape[2:])
         if self.cond_hint is None or (width, height) == self.size:
             return []
@@ -88,18 +91,18 @@ class IdentityNetUnit(ControlBase):  # type: ignore[misc]
         return [Tile(left=left, top=top, width=width, height=height) for (top, left), _ in groupby(corners)]
 
     def rows(self, count: int) -> Rows:
-        """Forge names a role for each chunk of the batch."""
+        """The role of each of `count` rows. Forge gives one for each chunk of the batch."""
         roles = self.transformer_options["cond_or_uncond"]
         return tuple(role == CONDITIONAL for role in roles for _ in range(count // len(roles)))
 
-    def copy(self) -> IdentityNetUnit:
-        unit = IdentityNetUnit(self.sampling, self.size, self.patcher)
+    def copy(self) -> ControlUnit:
+        unit = ControlUnit(self.sampling, self.size, self.patchers)
         self.copy_to(unit)
         return unit
 
 
 def _rescale_by(part: float) -> Callable[[dict[str, Any]], Tensor]:
-    """Forge's post-CFG function. A closure, since Forge copies whatever it is given deeply, and a closure holds nothing."""
+    """Make a function for Forge to call after guidance. Forge deep-copies it, so it is a closure without state."""
 
     def rescale(args: dict[str, Any]) -> Tensor:
         return rescaled_denoised(args["input"], args["sigma"], args["denoised"], args["cond_denoised"], part)
@@ -113,52 +116,51 @@ class ForgeHost:
     def __init__(self) -> None:
         self._undo = ExitStack()
         self._attached: nn.Module | None = None
-        self._guidance: Guidance | None = None
+        self._conditioning: Conditioning | None = None
         self._comment: Comment = lambda _: None
         self._step = Step(index=0, total=1)
-        self._net_patcher: Any = None
+        self._patchers: dict[ControlNet, Any] = {}
 
     def model_folders(self) -> Sequence[Path]:
         models = Path(paths.models_path)
         own = [models / name for name in ("instantid", "ControlNet", "ipadapter", "insightface")]
         return list(dict.fromkeys([*own, Path(forge_shared.controlnet_dir)]))
 
-    def place(self, net: IdentityNet) -> None:
-        """Forge moves it to the GPU when it has made room, as it moves every unit's models, and back when others need room."""
+    def place(self, net: ControlNet) -> None:
+        """See `WebuiHost.place`. On a GPU, Forge itself moves the network there and back when memory is needed."""
         device, dtype = memory_management.get_torch_device(), self._patcher().model.computation_dtype
         if device.type == "cpu":
             place(net, device, dtype)
         else:
             net.to(dtype=dtype)
 
-    def rest(self, net: IdentityNet) -> None:
-        """Forge's own business."""
+    def rest(self, net: ControlNet) -> None:
+        """Does nothing, because Forge itself frees the GPU."""
 
     def loaded_unet(self) -> nn.Module | None:
         objects = getattr(sd_models.model_data.sd_model, "forge_objects", None)  # Forge starts with a model that has none
         return None if objects is None else objects.unet.model.diffusion_model
 
-    def attach(self, guidance: Guidance, comment: Comment) -> None:
+    def attach(self, conditioning: Conditioning, comment: Comment) -> None:
         self.detach()
         unet = self._unet()
-        sites = fitting_sites(unet, guidance)
+        check_fit(unet, conditioning)
         if self._patcher().model.predictor.prediction_type == FLOW:
             raise UnsupportedModel(
                 "This checkpoint only looks like SDXL: it predicts a flow, where SDXL predicts noise or v. Choose an SDXL "
                 "checkpoint."
             )
-        sampling = TiledPass(guidance, sites, lambda call: unit.rows(len(call.x)), lambda: self._step)
-        net, (height, width) = guidance.identitynet, guidance.people[0].keypoint_map.shape[2:]
-        unit = IdentityNetUnit(sampling, (width, height), None if net is None else self._identitynet_patcher(net))
+        sampling = TiledPass(conditioning, lambda inputs: unit.rows(len(inputs.x)), lambda: self._step)
+        unit = ControlUnit(sampling, conditioning.size, self._patchers_of(conditioning.networks))
         with ExitStack() as undo:
             undo.callback(sampling.end)
             run_uncompiled(unet, undo)
-            hook_attention(sites, sampling, undo)
-            self._patch(unit, guidance.cfg_rescale, undo)
+            hook_parts(unet, conditioning, sampling, undo)
+            self._patch(unit, conditioning.cfg_rescale, undo)
             self._undo = undo.pop_all()
-        self._attached, self._guidance, self._comment = unet, guidance, comment
+        self._attached, self._conditioning, self._comment = unet, conditioning, comment
 
-    def _patch(self, unit: IdentityNetUnit, rescale: float, undo: ExitStack) -> None:
+    def _patch(self, unit: ControlUnit, rescale: float, undo: ExitStack) -> None:
         objects = shared.sd_model.forge_objects
         original = objects.unet
         patched = original.clone()
@@ -179,37 +181,37 @@ class ForgeHost:
 
     def detach(self) -> None:
         self._undo.close()
-        self._attached = self._guidance = None
+        self._attached = self._conditioning = None
 
     def model_changed(self) -> None:
         self._undo.close()
         self._attached = None
 
     def free(self) -> None:
-        self._net_patcher = None
+        self._patchers.clear()
         memory_management.cleanup_models()
         memory_management.soft_empty_cache()
 
     def callbacks(self) -> dict[str, Callable[[Any], None]]:
-        return {"cfg_denoiser": loudly(self._on_cfg_denoiser, self.refuse)}
+        return {"cfg_denoiser": stop_on_error(self._on_cfg_denoiser, self.refuse)}
 
     def _on_cfg_denoiser(self, params: Any) -> None:
-        if self._guidance is None:
+        if self._conditioning is None:
             return
         self._step = step_of(params.denoiser)
         if self._unet() is not self._attached:
-            self._follow_model(self._guidance, params.x)
+            self._follow_model(self._conditioning, params.x)
 
-    def _follow_model(self, guidance: Guidance, x: Tensor) -> None:
-        """A refiner has replaced the UNet in the middle of sampling, after Forge had prepared it."""
+    def _follow_model(self, conditioning: Conditioning, x: Tensor) -> None:
+        """Attach to the UNet of a refiner that has replaced the old one during sampling, or comment that it does not fit."""
         from backend.sampling.sampling_function import sampling_prepare
 
         comment = self._comment
         try:
-            self.attach(guidance, comment)
+            self.attach(conditioning, comment)
             sampling_prepare(self._patcher(), x)
         except UnsupportedModel as error:
-            self._attached, self._guidance = self._unet(), None
+            self._attached, self._conditioning = self._unet(), None
             comment(f"left out from here on. {error}")
 
     @staticmethod
@@ -219,9 +221,12 @@ class ForgeHost:
     def _unet(self) -> nn.Module:
         return self._patcher().model.diffusion_model
 
-    def _identitynet_patcher(self, net: nn.Module) -> Any:
-        """Forge's handle for loading IdentityNet to the GPU, one for as long as the network is the same."""
-        if self._net_patcher is None or self._net_patcher.model is not net:
+    def _patchers_of(self, networks: Sequence[ControlNet]) -> list[object]:
+        """Forge's handles for loading networks to the GPU: each network's own, kept until others take their place."""
+        if networks:
             devices = memory_management.get_torch_device(), memory_management.unet_offload_device()
-            self._net_patcher = ModelPatcher(net, load_device=devices[0], offload_device=devices[1])
-        return self._net_patcher
+            self._patchers = {
+                net: self._patchers.get(net) or ModelPatcher(net, load_device=devices[0], offload_device=devices[1])
+                for net in networks
+            }
+        return [self._patchers[net] for net in networks]

@@ -1,4 +1,4 @@
-"""What a WebUI's model objects are asked for. A1111 and Forge each answer in their own way; the script knows only this."""
+"""The interface through which the script uses a WebUI's model objects. A1111 and Forge have a class each."""
 
 from __future__ import annotations
 
@@ -7,70 +7,72 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
-from lib_instantid.guidance.guidance import Guidance
-from lib_instantid.guidance.schedule import Step
-from lib_instantid.nets.identitynet import IdentityNet
+from lib_instantid.conditioning.parts import Conditioning
+from lib_instantid.conditioning.schedule import Step
+from lib_instantid.networks.controlnet import ControlNet
 
 Comment = Callable[[str], None]
-"""Shows a sentence with the result."""
+"""A function that shows a sentence with the result."""
 
 
 class WebuiHost(Protocol):
-    """Owns at most one attachment: sampling is never nested, and a detour ends before the next sampling starts."""
+    """Attaches a conditioning to the WebUI's model. It has at most one attachment, as sampling is never nested."""
 
     def model_folders(self) -> Sequence[Path]:
         """Folders in which the WebUI's users keep models."""
         ...
 
-    def place(self, net: IdentityNet) -> None:
-        """Make IdentityNet ready for the next `attach`: in the UNet's number format, and where the UNet computes, or for the
-        WebUI to bring there."""
+    def place(self, net: ControlNet) -> None:
+        """Prepare a ControlNet for the next `attach`: convert it to the UNet's dtype, and move it to the UNet's device unless
+        the WebUI does so itself."""
         ...
 
-    def rest(self, net: IdentityNet) -> None:
-        """Free the GPU of IdentityNet, where the WebUI does not do that itself."""
+    def rest(self, net: ControlNet) -> None:
+        """Move a ControlNet off the GPU, unless the WebUI does so itself."""
         ...
 
     def loaded_unet(self) -> nn.Module | None:
-        """Of the model that is loaded now; None where none is. Loads nothing."""
+        """The UNet of the loaded model, or None. Loads nothing."""
         ...
 
-    def attach(self, guidance: Guidance, comment: Comment) -> None:
-        """Attach until `detach`; `comment` is told if a model that is swapped in later is left out.
+    def attach(self, conditioning: Conditioning, comment: Comment) -> None:
+        """Attach a conditioning until `detach`. If a refiner that is loaded later does not fit, `comment` says so.
 
-        Raises UnsupportedModel where the loaded model cannot be attached to.
+        Raises UnsupportedModel: the conditioning does not fit the loaded model.
         """
         ...
 
     def refuse(self, error: Exception) -> None:
-        """Let the next UNet call raise this error: the WebUI swallows what a script raises, but not what sampling raises."""
+        """Let the next UNet call raise this error, because the WebUI ignores errors of scripts, but not those of sampling."""
         ...
 
     def detach(self) -> None:
-        """Remove everything; more than once is once."""
+        """Remove everything that is attached, if anything is."""
         ...
 
     def model_changed(self) -> None:
-        """Another model is loaded: take everything off the old one. Sampling that is under way attaches to the new one."""
+        """Detach from the old model after another was loaded. A running generation attaches to the new one."""
         ...
 
     def free(self) -> None:
-        """The networks are no longer wanted: forget them, and give their memory back."""
+        """Forget the networks and free their memory."""
         ...
 
     def callbacks(self) -> dict[str, Callable[[Any], None]]:
-        """What the WebUI is to call, by the names of its script_callbacks' events."""
+        """Functions for the WebUI to call, by the names of the events of its script_callbacks."""
         ...
 
 
 def step_of(denoiser: Any) -> Step:
-    """The WebUI counts calls for samplers of second order, and a few samplers run over their end."""
+    """The position in the sampling pass. With samplers of second order the WebUI counts calls of the denoiser. The index is
+    limited, because a few samplers make more calls than announced."""
     return Step(index=min(denoiser.step, denoiser.total_steps - 1), total=denoiser.total_steps)
 
 
-def loudly(callback: Callable[[Any], None], refuse: Callable[[Exception], None]) -> Callable[[Any], None]:
-    """The callback, whose errors stop the generation: the WebUI would swallow them, and go on without the person."""
+def stop_on_error(callback: Callable[[Any], None], refuse: Callable[[Exception], None]) -> Callable[[Any], None]:
+    """Make the callback's errors stop the generation. The WebUI would ignore them and make the picture without the person."""
 
     def call(params: Any) -> None:
         try:
@@ -81,10 +83,10 @@ def loudly(callback: Callable[[Any], None], refuse: Callable[[Exception], None])
     return call
 
 
-def raise_once(unet: nn.Module, error: Exception) -> Any:
-    """A handle of a hook that raises at the next call and is gone by then."""
+def raise_once(unet: nn.Module, error: Exception) -> RemovableHandle:
+    """Add a hook that raises the error at the next call and removes itself. returns: the hook's handle."""
 
-    def hook(*_: Any) -> NoReturn:
+    def hook(*_: object) -> NoReturn:
         handle.remove()
         raise error
 

@@ -1,1 +1,1 @@
-"""The extension: one script for both WebUIs. The only room that imports gradio or fastapi."""
+"""The extension: one script for both WebUIs. Only this package imports gradio and fastapi."""

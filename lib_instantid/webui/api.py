@@ -1,13 +1,12 @@
-"""Mounts the routes on the WebUI's FastAPI application: who may, how much, and what the documentation says.
+"""Adds the routes to the WebUI's FastAPI application, with its authentication, a limit on size, and documentation.
 
-No pydantic models: A1111 has pydantic 1 and Forge pydantic 2, and a request must not be read before its size is known.
+Uses no pydantic models, because A1111 has pydantic 1 and Forge pydantic 2, and because the size is checked while reading.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
@@ -15,24 +14,24 @@ from starlette.concurrency import run_in_threadpool
 
 from lib_instantid.errors import InstantIDError
 from lib_instantid.webui.documentation import ROUTES, Route
-from lib_instantid.webui.routes import NotFound, Services
+from lib_instantid.webui.routes import Body, NotFound, Services
 
 PREFIX = "/instantid"
 OWN_ROUTE_OF_THE_WEBUI = "/sdapi/v1/txt2img"
 
 MAX_BODY = 64 * 1024 * 1024
-"""Bytes of a request: sixteen photos of 3 MB, as base64."""
+"""Largest request in bytes: sixteen photos of 3 MB, as base64."""
 
 DRAINED = 4 * MAX_BODY
-"""Bytes up to which a request that is too large is read and dropped: many clients read no answer before they have sent all."""
+"""A request that is too large is read and dropped up to this many bytes, as many clients read no answer before that."""
 
 NOT_FOUND, TOO_LARGE, NOT_JSON, UNPROCESSABLE = 404, 413, 415, 422
 
 
 def add_routes(app: FastAPI, services: Services) -> None:
-    """Add the routes beside the WebUI's own, guarded as those are (`--api-auth`); none where it has none (without `--api`).
+    """Add the routes, with the same authentication as the WebUI's own (`--api-auth`); none if its API is off (no `--api`).
 
-    None waits for a generation: the analyser, which both share, lets one after the other look.
+    No route waits for a generation to end. Both use one face analyser, which analyses one picture at a time.
     """
     guard = next((r.dependencies for r in app.routes if getattr(r, "path", None) == OWN_ROUTE_OF_THE_WEBUI), None)
     if guard is None:
@@ -49,8 +48,8 @@ def add_routes(app: FastAPI, services: Services) -> None:
         )
 
 
-def _endpoint(route: Route, services: Services) -> Callable[[Request], Any]:
-    def answer(body: Mapping[str, Any]) -> Any:
+def _endpoint(route: Route, services: Services) -> Callable[[Request], Awaitable[Response]]:
+    def answer(body: Body) -> object:
         try:
             return route.action(services, body)
         except NotFound as error:
@@ -67,8 +66,8 @@ def _endpoint(route: Route, services: Services) -> Callable[[Request], Any]:
     return endpoint
 
 
-async def _body(request: Request) -> Mapping[str, Any]:
-    """The JSON object of a request. A web page elsewhere cannot send this content type without asking first."""
+async def _body(request: Request) -> Body:
+    """The JSON object of a request. The content type is required, because other sites' pages cannot send it unasked."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise HTTPException(NOT_JSON, f"Content-Type: found {kind!r:.80}, expected application/json.")

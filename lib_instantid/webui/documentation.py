@@ -1,4 +1,4 @@
-"""The table of routes, with what the API's own page (/docs) says of each."""
+"""The table of routes, with the text about each for the API's documentation page (/docs)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from lib_instantid.face.similarity import NO_FACE
-from lib_instantid.units import EMBEDDING_SIZE
+from lib_instantid.constants import EMBEDDING_SIZE
+from lib_instantid.encoders.face.similarity import NO_FACE
 from lib_instantid.webui import routes
 from lib_instantid.webui.routes import MAP_SIZES, MAX_PICTURES, Body, Services, example_picture
 from lib_instantid.webui.schema import FACE, KEYPOINTS, NAME, PHOTO_KEYPOINTS, PHOTOS, PICTURE, Schema
@@ -63,7 +63,8 @@ FACES = _object(
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """takes: schema of the request's object, None where there is none. gives: schema of the answer, None for a PNG."""
+    """A route of the API. takes: schema of the request's object, None for a request without one. gives: schema of the answer,
+    None for a PNG."""
 
     method: str
     path: str
@@ -73,8 +74,8 @@ class Route:
     takes: Schema | None = None
     example: Any = None
 
-    def documentation(self) -> dict[str, Any]:
-        """What FastAPI is told."""
+    def documentation(self) -> Schema:
+        """The documentation of the route, as arguments for FastAPI."""
         extra: dict[str, Any] = {}
         if self.takes is not None:
             content = {"application/json": {"schema": self.takes, "example": self.example}}

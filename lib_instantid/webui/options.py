@@ -1,4 +1,4 @@
-"""InstantID's section of the WebUI's settings page. Each option is asked for when it matters, since a person may change it."""
+"""InstantID's section of the WebUI's settings page. Options are read at each use, as a person may change them."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ from typing import Any
 import gradio as gr
 from modules import paths, shared
 
-from lib_instantid.face.analyser import BACKENDS
-from lib_instantid.face.sessions import PROVIDERS
-from lib_instantid.nets.storage import Storage
-from lib_instantid.webui.engine import Keep
-from lib_instantid.webui.fields import PRESETS
-from lib_instantid.webui.panel import Beginning
-from lib_instantid.webui.remembering import FaceOptions
+from lib_instantid.encoders.face.analyser import BACKENDS
+from lib_instantid.encoders.face.sessions import PROVIDERS
+from lib_instantid.webui.model_store import FaceOptions, Keep
+from lib_instantid.webui.panel import PanelDefaults
+from lib_instantid.webui.table import PRESETS
+from lib_instantid.weights.storage import Storage
 
 SECTION = ("instantid", "InstantID")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """One row of the section. component: gradio's, with its arguments."""
+    """One option of the section. component, arguments: gradio's component and its arguments."""
 
     key: str
     default: Any
@@ -105,7 +104,7 @@ MAPS = Option(
 )
 PRESET = Option(
     key="instantid_preset",
-    default=Beginning().preset,
+    default=PanelDefaults().preset,
     label="Preset of a new person",
     component=gr.Dropdown,
     arguments=(("choices", [preset.name for preset in PRESETS]),),
@@ -113,7 +112,7 @@ PRESET = Option(
 )
 THUMBNAILS = Option(
     key="instantid_thumbnails",
-    default=Beginning().thumbnails,
+    default=PanelDefaults().thumbnails,
     label="Store a thumbnail of the face with a saved identity",
     component=gr.Checkbox,
     info="unless it is unticked when saving; after the page is loaded again",
@@ -134,7 +133,7 @@ def face_options() -> FaceOptions:
 
 
 def models_folder() -> Path | None:
-    """The settings' own folder, if a person gave one."""
+    """The folder that the settings page names, or None."""
     given = str(FOLDER.value).strip()
     return Path(given) if given else None
 
@@ -145,12 +144,12 @@ def identities_folder() -> Path:
 
 
 def allowed_folders() -> Sequence[Path]:
-    """Folders for paths in API requests. Uploads of the page lie in temporary files that gradio names itself."""
+    """The folders below which API requests may name pictures by path."""
     return [Path(folder) for folder in shared.cmd_opts.instantid_allowed_path or ()] if PATHS.value else []
 
 
-def beginning() -> Beginning:
-    return Beginning(preset=PRESET.value, thumbnails=bool(THUMBNAILS.value))
+def beginning() -> PanelDefaults:
+    return PanelDefaults(preset=PRESET.value, thumbnails=bool(THUMBNAILS.value))
 
 
 def maps_wanted() -> bool:
@@ -158,7 +157,7 @@ def maps_wanted() -> bool:
 
 
 def add_options() -> None:
-    """To be called when the WebUI makes its settings page."""
+    """Add the section. Call this when the WebUI makes its settings page."""
     for option in OPTIONS:
         info = shared.OptionInfo(option.default, option.label, option.component, dict(option.arguments), section=SECTION)
         shared.opts.add_option(option.key, info.info(option.info) if option.info else info)

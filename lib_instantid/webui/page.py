@@ -1,4 +1,4 @@
-"""A page of its own for people without a WebUI: prompt, the panel, and the pictures. gradio 3.41 or 4.40."""
+"""A page for people without a WebUI, with prompt, panel and pictures. Works in gradio 3.41 and 4.40."""
 
 from __future__ import annotations
 
@@ -12,27 +12,30 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 
+from lib_instantid.constants import LATENT_FACTOR
 from lib_instantid.errors import InstantIDError
-from lib_instantid.hosts.embedded.host import EmbeddedHost
-from lib_instantid.hosts.embedded.job import Job, Result, Sampled
-from lib_instantid.hosts.embedded.record import record, save_pictures
-from lib_instantid.hosts.embedded.schedulers import SCHEDULERS
-from lib_instantid.units import LATENT_FACTOR
-from lib_instantid.webui.arguments import settings_of
-from lib_instantid.webui.panel import JS, Beginning, build_panel
-from lib_instantid.webui.panel_service import PanelService, Surroundings
-from lib_instantid.webui.pictures import upload_folder
+from lib_instantid.hosts.diffusers.host import DiffusersHost
+from lib_instantid.hosts.diffusers.metadata import metadata_of, save_pictures
+from lib_instantid.hosts.diffusers.request import GenerationRequest, Result, Sampled
+from lib_instantid.hosts.diffusers.sampling import SCHEDULERS
+from lib_instantid.webui.arguments import settings_of, upload_folder
+from lib_instantid.webui.panel import JS, PanelDefaults, build_panel
+from lib_instantid.webui.panel_service import PanelBackend, PanelService
 from lib_instantid.webui.words import in_page_words
+
+Shown = tuple[object, ...]
+"""The values of the page's outputs, in their order."""
 
 ROOT = Path(__file__).parents[2]
 TAB = "txt2img"
 
 
-def build_page(host: EmbeddedHost, folder: Path, size: int, steps: int) -> Any:
-    """The page as gradio's Blocks. folder: where pictures are saved. size, steps: what the fields show at first."""
+def build_page(host: DiffusersHost, folder: Path, size: int, steps: int) -> gr.Blocks:
+    """The page as gradio's Blocks. folder: for the pictures. size, steps: the first values of the fields."""
     upload_folder().mkdir(parents=True, exist_ok=True)
-    service = PanelService(Surroundings(analyser=lambda: host.analyser, identities=lambda: host.identities))
+    service = PanelService(PanelBackend(analyser=lambda: host.sources.analyser, identities=lambda: host.sources.identities))
     run = Run(host, folder)
     theme = gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("monospace",))
     css = (ROOT / "style.css").read_text(encoding="utf-8")
@@ -40,11 +43,11 @@ def build_page(host: EmbeddedHost, folder: Path, size: int, steps: int) -> Any:
         gr.HTML("<h1>InstantID</h1>")
         with gr.Row(elem_id=f"tab_{TAB}"):
             with gr.Column():
-                inputs = _job_fields(size, steps)
+                inputs = _request_fields(size, steps)
                 with gr.Row():
                     start = gr.Button("Generate", variant="primary", elem_id=f"{TAB}_generate")
                     interrupt = gr.Button("Interrupt", elem_id=f"{TAB}_interrupt")
-                panel = build_panel(TAB, lambda name: f"instantid_{name}", service, Beginning())
+                panel = build_panel(TAB, lambda name: f"instantid_{name}", service, PanelDefaults())
             with gr.Column():
                 progress = gr.HTML("", elem_id="progress")
                 preview = gr.Image(label="Preview", interactive=False, height=256, elem_id="preview")
@@ -58,10 +61,10 @@ def build_page(host: EmbeddedHost, folder: Path, size: int, steps: int) -> Any:
     return page
 
 
-def _job_fields(size: int, steps: int) -> list[Any]:
-    """In the order of `JOB`."""
+def _request_fields(size: int, steps: int) -> list[Any]:
+    """The fields of a request, in the order of `REQUEST_FIELDS`."""
 
-    def slider(name: str, label: str, low: float, high: float, value: float, step: float) -> Any:
+    def slider(name: str, label: str, low: float, high: float, value: float, step: float) -> gr.Slider:
         return gr.Slider(low, high, value, step=step, label=label, elem_id=f"{TAB}_{name}")
 
     prompt = gr.Textbox("portrait of a person, film photo", label="Prompt", lines=2, elem_id=f"{TAB}_prompt")
@@ -79,7 +82,7 @@ def _job_fields(size: int, steps: int) -> list[Any]:
     return [prompt, negative, width, height, steps_field, cfg, scheduler, seed, batch]
 
 
-JOB = ("prompt", "negative_prompt", "width", "height", "steps", "guidance_scale", "scheduler", "seed", "batch_size")
+REQUEST_FIELDS = ("prompt", "negative_prompt", "width", "height", "steps", "guidance_scale", "scheduler", "seed", "batch_size")
 
 
 def _scripts() -> str:
@@ -89,28 +92,30 @@ def _scripts() -> str:
 
 
 class Run:
-    """Makes pictures, one generation at a time, and tells the page how far it is."""
+    """Generates pictures for the page, one generation at a time, and shows the progress."""
 
-    def __init__(self, host: EmbeddedHost, folder: Path) -> None:
+    def __init__(self, host: DiffusersHost, folder: Path) -> None:
         self._host = host
         self._folder = folder
         self._busy = threading.Lock()
         self._stop = threading.Event()
 
     def interrupt(self) -> None:
-        """What is there after the step under way becomes the pictures."""
+        """Stop sampling after the current step. The unfinished latents become the pictures."""
         self._stop.set()
 
-    def generate(self, *values: Any) -> Iterator[tuple[Any, ...]]:
-        """values: of the job's fields, then the panel's two. Yields what the page's outputs show."""
+    def generate(self, *values: Any) -> Iterator[Shown]:
+        """Generate pictures. values: of `REQUEST_FIELDS`, then the panel's two arguments. Yields the page's outputs."""
         try:
-            job = Job(settings=settings_of(values[len(JOB) :], []), **dict(zip(JOB, values, strict=False)))
+            request = GenerationRequest(
+                settings=settings_of(values[len(REQUEST_FIELDS) :], []), **dict(zip(REQUEST_FIELDS, values, strict=False))
+            )
         except InstantIDError as error:
             yield _refused(error)
         else:
-            yield from self._watched(job)
+            yield from self._watched(request)
 
-    def _watched(self, job: Job) -> Iterator[tuple[Any, ...]]:
+    def _watched(self, request: GenerationRequest) -> Iterator[Shown]:
         seen: queue.Queue[Sampled | Result | BaseException] = queue.Queue()
 
         def watch(sampled: Sampled) -> bool:
@@ -119,26 +124,26 @@ class Run:
 
         def work() -> None:
             try:
-                with self._busy:  # here, since the page's side ends when its reader leaves, and this goes on
+                with self._busy:  # in this thread, which goes on when the page is closed
                     self._stop.clear()
-                    seen.put(self._host.generate(job, watch))
-            except BaseException as error:  # noqa: BLE001 - it is raised where the page can show it
+                    seen.put(self._host.generate(request, watch))
+            except BaseException as error:  # noqa: BLE001 - raised again in the page's thread
                 seen.put(error)
 
         threading.Thread(target=work, daemon=True).start()
         yield "Looking at the photos …", None, None, "", None
         while isinstance(found := seen.get(), Sampled):
-            yield f"Step {found.step} of {found.steps}", _enlarged(found, job), None, "", None
+            yield f"Step {found.step} of {found.steps}", _enlarged(found, request), None, "", None
         if isinstance(found, InstantIDError):
             yield _refused(found)
         elif isinstance(found, BaseException):
             raise found
         else:
-            yield self._shown(job, found)
+            yield self._shown(request, found)
 
-    def _shown(self, job: Job, result: Result) -> tuple[Any, ...]:
-        values = record(job, result)
-        name = time.strftime("%Y%m%d-%H%M%S") + f"-{job.seed}.png"
+    def _shown(self, request: GenerationRequest, result: Result) -> Shown:
+        values = metadata_of(request, result)
+        name = time.strftime("%Y%m%d-%H%M%S") + f"-{request.seed}.png"
         paths = [str(path) for path in save_pictures(self._folder / name, values, result)]
         return (
             "Done",
@@ -149,13 +154,11 @@ class Run:
         )
 
 
-def _refused(error: InstantIDError) -> tuple[Any, ...]:
-    """Shown where the progress was. It is not raised: gradio writes a traceback for whatever is."""
+def _refused(error: InstantIDError) -> Shown:
+    """Outputs that show an error instead of the progress. Raising it would make gradio print a traceback."""
     sentence = f'<p class="instantid-refusal" role="alert">{html.escape(in_page_words(str(error)))}</p>'
     return sentence, None, None, "", None
 
 
-def _enlarged(sampled: Sampled, job: Job) -> Any:
-    from PIL import Image
-
-    return Image.fromarray(sampled.picture).resize((job.width, job.height))
+def _enlarged(sampled: Sampled, request: GenerationRequest) -> Image.Image:
+    return Image.fromarray(sampled.picture).resize((request.width, request.height))

@@ -1,7 +1,7 @@
-"""The accordion of the page. Works in gradio 3.41 (A1111) and 4.40 (Forge).
+"""Builds the panel, an accordion. Works in gradio 3.41 (A1111) and 4.40 (Forge).
 
-gradio holds the switch and one text, the JSON of the settings; the controls are built in the browser by `javascript/`, from the
-table that stands here as data, when the accordion is first opened.
+gradio has components only for the switch and for the JSON of the settings. The code in `javascript/` builds the controls in
+the browser when the accordion is first opened, from a table that is part of the page.
 """
 
 from __future__ import annotations
@@ -14,13 +14,20 @@ from typing import Any
 
 import gradio as gr
 
-from lib_instantid.guidance.settings import MAX_PEOPLE, MAX_PHOTOS
-from lib_instantid.units import KEYPOINT_COLOURS, KEYPOINT_RADIUS, LIMB_BRIGHTNESS, LIMB_HALF_WIDTH, LIMBS
-from lib_instantid.webui.fields import PRESETS, table_for_page
+from lib_instantid.constants import (
+    KEYPOINT_COLOURS,
+    KEYPOINT_RADIUS,
+    LIMB_BRIGHTNESS,
+    LIMB_HALF_WIDTH,
+    LIMBS,
+    MAX_PEOPLE,
+    MAX_PHOTOS,
+)
 from lib_instantid.webui.panel_service import PanelService
+from lib_instantid.webui.table import PRESETS, presets_for_page, table_for_page
 
 JS = "_js" if gr.__version__.startswith("3.") else "js"
-"""gradio's name for the argument with a listener's JavaScript."""
+"""The name of gradio's argument for a listener's JavaScript."""
 
 DRAWING = {
     "colours": [f"rgb({red}, {green}, {blue})" for red, green, blue in KEYPOINT_COLOURS],
@@ -34,8 +41,8 @@ DRAWING = {
 
 @dataclass(frozen=True, kw_only=True)
 class PanelParts:
-    """gradio's components of a panel. enabled and settings are the script's arguments. lost: sentences, a line each, of what
-    could not be restored from a picture's infotext."""
+    """gradio's components of a panel. enabled, settings: the script's arguments. lost: the sentences, one per line, about what
+    could not be restored from an infotext."""
 
     enabled: Any
     settings: Any
@@ -43,24 +50,24 @@ class PanelParts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beginning:
-    """How a new person's tab begins. preset: by name. thumbnails: whether saving an identity stores one, unless unticked."""
+class PanelDefaults:
+    """The first values in a new person's tab. preset: by name. thumbnails: whether the box to store one is ticked."""
 
     preset: str = PRESETS[0].name
     thumbnails: bool = False
 
 
-def build_panel(tab: str, elem_id: Callable[[str], str], service: PanelService, beginning: Beginning) -> PanelParts:
-    """Build it where gradio is building now. To open it switches nothing on, as the WebUI's InputAccordion would.
+def build_panel(tab: str, elem_id: Callable[[str], str], service: PanelService, beginning: PanelDefaults) -> PanelParts:
+    """Build the panel at gradio's current place. Unlike the WebUI's InputAccordion, opening it does not turn it on.
 
-    tab: "txt2img" or "img2img", whose size and picture the panel follows. elem_id: makes a component's id.
+    tab: "txt2img" or "img2img", whose size and picture the panel uses. elem_id: makes the id of a component.
     """
     names = ("enabled", "settings", "request", "answer", "ask")
     data = {
         "tab": tab,
         "ids": {name: elem_id(name) for name in names},
         "table": table_for_page(),
-        "presets": [asdict(preset) for preset in PRESETS],
+        "presets": presets_for_page(),
         "beginning": asdict(beginning),
         "drawing": DRAWING,
         "max_people": MAX_PEOPLE,
@@ -91,5 +98,5 @@ def build_panel(tab: str, elem_id: Callable[[str], str], service: PanelService, 
 
 def _text(elem_id: str) -> Any:
     text = gr.Textbox("", label=elem_id, elem_id=elem_id, show_label=False)
-    text.do_not_save_to_config = True  # the WebUI's mark for what has no default that a person could set
+    text.do_not_save_to_config = True  # the WebUI then offers no default for it in ui-config.json
     return text

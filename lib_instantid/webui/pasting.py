@@ -1,12 +1,12 @@
-"""How the WebUIs fill a panel: from a picture's infotext, and from the other tab's panel by "Send to img2img"."""
+"""Lets the WebUIs fill a panel from a picture's infotext, or from the other tab's panel by "Send to img2img"."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from lib_instantid.adapters.family import Sources
 from lib_instantid.webui.infotext import KEY, settings_from_infotext
 from lib_instantid.webui.words import in_page_words
 
@@ -14,24 +14,26 @@ if TYPE_CHECKING:
     from lib_instantid.webui.panel import PanelParts
 
 Entries = dict[str, Any]
-"""What an infotext says, by its keys."""
+"""The values of an infotext by their keys."""
 
 
 class Pasting:
-    """One for both tabs: the WebUIs send from one tab to another what both have under the same name, and a component's name is
-    what makes its value of the infotext (`connect_paste_params_buttons`). Methods of one object are equal, closures are not."""
+    """The functions that fill the panels of both tabs.
 
-    def __init__(self, identities: Callable[[], Path], identitynets: Callable[[], Sequence[str]]) -> None:
-        self._identities = identities
-        self._identitynets = identitynets
+    The WebUIs send a component's value to the other tab if the same function makes both components' values of an infotext
+    (`connect_paste_params_buttons`). So both tabs use methods of one object, which compare equal; closures would not.
+    """
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
 
     def fields(self, panel: PanelParts) -> list[tuple[Any, Callable[[Entries], Any]]]:
-        """Each component with what makes its value of the infotext's entries."""
+        """Each component with the function that makes its value of an infotext's entries."""
         return [(panel.enabled, self.enabled), (panel.settings, self.settings), (panel.lost, self.lost)]
 
     @property
     def sent(self) -> list[Callable[[Entries], Any]]:
-        """The names of what a picture takes along to another tab."""
+        """The functions whose components are sent to another tab with a picture."""
         return [self.enabled, self.settings]
 
     def enabled(self, entries: Entries) -> bool:
@@ -45,4 +47,4 @@ class Pasting:
         return "\n".join(map(in_page_words, self._restored(entries)[1]))
 
     def _restored(self, entries: Entries) -> tuple[dict[str, Any], tuple[str, ...]]:
-        return settings_from_infotext(entries[KEY], self._identities(), self._identitynets) if KEY in entries else ({}, ())
+        return settings_from_infotext(entries[KEY], self._sources) if KEY in entries else ({}, ())

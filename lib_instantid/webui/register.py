@@ -1,4 +1,4 @@
-"""Joins the extension to the WebUI it finds itself in. Called by `scripts/instantid.py`, at start and at each UI reload."""
+"""Registers the extension with the running WebUI. `scripts/instantid.py` calls it at the start and at each UI reload."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 from modules import paths, script_callbacks, scripts, shared
 from modules.call_queue import queue_lock
 
-from lib_instantid.guidance.settings import Settings
+from lib_instantid.adapters.common import Common
 from lib_instantid.hosts.webui_host import WebuiHost
 from lib_instantid.webui.api import add_routes
-from lib_instantid.webui.engine import Engine
+from lib_instantid.webui.model_store import ModelStore
 from lib_instantid.webui.options import (
     add_options,
     allowed_folders,
@@ -24,28 +24,29 @@ from lib_instantid.webui.options import (
     models_folder,
     storage,
 )
+from lib_instantid.webui.panel_backend import panel_backend_of
 from lib_instantid.webui.panel_service import PanelService
 from lib_instantid.webui.pasting import Pasting
+from lib_instantid.webui.processing import Processing
 from lib_instantid.webui.routes import Services
 from lib_instantid.webui.script import Extension
-from lib_instantid.webui.surroundings import surroundings_of
-from lib_instantid.webui.xyz import axes
+from lib_instantid.webui.xyz import Offered, axes
 
 TITLE = "InstantID"
-"""Of the script."""
+"""Title of the script."""
 
 UNLOAD_BUTTON = "sett_unload_sd_model"
 """The settings page's button that unloads the checkpoint."""
 
 
 def register() -> tuple[Extension, PanelService, Pasting]:
-    """A new extension with its callbacks, and what answers its panels and fills them; what an earlier one left is taken down by
-    the WebUI's callback for that."""
+    """Make a new extension with its callbacks, the service that answers its panels, and the functions that fill them. The
+    WebUI's own callback for unloading scripts removes an earlier extension."""
     host = _host()
-    engine = Engine(lambda: _folders(host), keep, face_options, storage)
-    extension = Extension(host, engine, identities_folder, allowed_folders, maps_wanted)
+    store = ModelStore(lambda: _folders(host), keep, identities_folder, face_options, storage)
+    extension = Extension(host, store, allowed_folders, maps_wanted)
     services = Services(
-        analyser=lambda: engine.analyser,
+        analyser=lambda: store.analyser,
         folders=lambda: _folders(host),
         identities=identities_folder,
         allowed=allowed_folders,
@@ -59,28 +60,28 @@ def register() -> tuple[Extension, PanelService, Pasting]:
     _listen("ui_settings", add_options)
     _add_axes(extension)
     downloads = Path(paths.models_path) / "instantid"
-    service = PanelService(surroundings_of(host, engine, identities_folder, downloads))
-    names = lambda: () if engine.missing() else engine.identitynet_names()  # noqa: E731
-    return extension, service, Pasting(identities_folder, names)
+    service = PanelService(panel_backend_of(host, store, downloads))
+    return extension, service, Pasting(store)
 
 
 def _listen(event: str, callback: Callable[..., None]) -> None:
-    """Register a callback as the WebUI's `on_…` functions do, which take a tenth of a second each to find out who calls."""
+    """Register a callback as the WebUI's `on_…` functions do, but without their search for the caller, which takes 0.1 s."""
     callbacks = script_callbacks.callback_map[f"callbacks_{event}"]
     script_callbacks.add_callback(callbacks, callback, category=event, filename=__file__)
 
 
 def _add_axes(extension: Extension) -> None:
-    """The plot's script is loaded before every extension's, and anew at a reload of the page. It is known by its file."""
+    """Add InstantID's axes to the X/Y/Z plot. The plot's script, known by its file's name, is loaded before extensions."""
     for script in scripts.scripts_data:
         if script.script_class.__module__ == "xyz_grid.py":
             option = script.module.AxisOption
-            own = axes(option, extension.plot, identities_folder, allowed_folders, lambda p: _given(extension, p))
+            offered = Offered(names=extension.store.stored, allowed=allowed_folders)
+            own = axes(option, extension.plot, offered, lambda p: _given(extension, p))
             script.module.axis_options.extend(own)
 
 
-def _given(extension: Extension, p: Any) -> Settings:
-    """InstantID's settings of a generation that has not begun."""
+def _given(extension: Extension, p: Processing) -> Common:
+    """The settings of a generation that has not begun yet."""
     own = next(script for script in p.scripts.alwayson_scripts if script.title() == TITLE)
     return extension.settings(p.script_args[own.args_from : own.args_to])
 
@@ -96,13 +97,13 @@ def _host() -> WebuiHost:
 
 
 def _also_unloading(extension: Extension) -> Callable[..., None]:
-    """A callback that gives the unload button a second thing to do; the WebUIs tell nobody that it was pressed."""
+    """Make a callback that also calls `unload` when the unload button is pressed, for which the WebUIs have no event."""
 
     def unload() -> None:
         with queue_lock:
             extension.unload()
 
-    def listen(component: Any, **described: Any) -> None:
+    def listen(component: Any, **described: object) -> None:
         if described.get("elem_id") == UNLOAD_BUTTON:
             component.click(fn=unload, inputs=[], outputs=[])
 
@@ -110,7 +111,7 @@ def _also_unloading(extension: Extension) -> Callable[..., None]:
 
 
 def _folders(host: WebuiHost) -> Sequence[Path]:
-    """Also those that do not exist yet: a message about missing files names them."""
+    """The folders of model files, including missing ones, which the message about missing files names."""
     given = [Path(folder) for folder in shared.cmd_opts.instantid_models_path or ()]
     own = models_folder()
     return (*given, *([own] if own else []), *host.model_folders())

@@ -1,4 +1,4 @@
-"""What the API's routes do: plain values in, plain values or a PNG out. Nothing here knows HTTP; `api` mounts them."""
+"""The functions of the API's routes. They take plain values and return plain values or a PNG; `api` handles HTTP."""
 
 from __future__ import annotations
 
@@ -12,70 +12,75 @@ from typing import Any
 from PIL import Image
 
 from lib_instantid import __version__
+from lib_instantid.adapters import SYSTEM_FILES
+from lib_instantid.adapters.fields import PictureSource
+from lib_instantid.adapters.who import Who
+from lib_instantid.constants import MAX_PICTURE_PIXELS
+from lib_instantid.encoders.face.faces import HASH_DIGITS, Floats, Picture, short_hash
+from lib_instantid.encoders.face.identity import combine
+from lib_instantid.encoders.face.identity_files import (
+    check_name,
+    delete_identity,
+    list_identities,
+    load_identity,
+    save_identity,
+)
+from lib_instantid.encoders.face.keypoints import draw_keypoints, fractions_to_pixels
+from lib_instantid.encoders.face.photos import PhotoFace, Photos, one_by_one
+from lib_instantid.encoders.face.picture import picture_size, read_picture
+from lib_instantid.encoders.face.report import describe, stranger_advice
+from lib_instantid.encoders.face.similarity import NO_FACE, similarities
 from lib_instantid.errors import IdentityFileError, InstantIDError, PictureError, SettingsError
-from lib_instantid.face.analyser import Analyser
-from lib_instantid.face.choose import from_left
-from lib_instantid.face.faces import Floats, short_hash
-from lib_instantid.face.faces import Picture as Pixels
-from lib_instantid.face.identity import combine
-from lib_instantid.face.identity_files import check_name, delete_identity, list_identities, load_identity, save_identity
-from lib_instantid.face.keypoints import draw_keypoints, fractions_to_pixels
-from lib_instantid.face.photos import PhotoFace, face_of_photo, look, one_by_one
-from lib_instantid.face.picture import picture_size, read_picture
-from lib_instantid.face.report import describe, report, stranger_advice
-from lib_instantid.face.similarity import NO_FACE, similarities
-from lib_instantid.guidance.settings import Person, Picture
-from lib_instantid.hosts.model_files import find_models, report_dict
-from lib_instantid.units import MAX_PICTURE_PIXELS
-from lib_instantid.webui.pictures import picture_of
+from lib_instantid.webui.arguments import picture_of
 from lib_instantid.webui.schema import settings_schema
+from lib_instantid.weights.finding import find_models, report_dict
 
 MAX_PICTURES = 64
-"""Pictures that one request compares."""
+"""The most pictures that one request can compare."""
 
 MAP_SIZES = (8, 4096)
-"""Width and height of a keypoint map, in pixels."""
+"""Smallest and largest width and height of a keypoint map, in pixels."""
 
 Body = Mapping[str, Any]
 
 
 class NotFound(InstantIDError):
-    """What a request's address names is not there."""
+    """A request's address names something that does not exist."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """What the routes need of the extension. folders: of model files. identities: the folder of saved ones. allowed: folders
-    whose pictures may be named by path."""
+    """What the routes need. folders: of model files. identities: the folder of saved identities. allowed: folders whose
+    pictures may be given by path."""
 
-    analyser: Callable[[], Analyser]
+    analyser: Callable[[], Photos]
     folders: Callable[[], Sequence[Path]]
     identities: Callable[[], Path]
     allowed: Callable[[], Sequence[Path]]
 
 
-def version(services: Services, body: Body) -> Any:
+def version(services: Services, body: Body) -> object:
     del services, body
     return {"version": __version__}
 
 
-def models(services: Services, body: Body) -> Any:
+def models(services: Services, body: Body) -> object:
     del body
-    return report_dict(find_models(services.folders()))
+    return report_dict(find_models(services.folders(), SYSTEM_FILES), SYSTEM_FILES)
 
 
-def schema(services: Services, body: Body) -> Any:
+def schema(services: Services, body: Body) -> object:
     del services, body
     return settings_schema()
 
 
-def identities(services: Services, body: Body) -> Any:
-    """Every saved identity; one that cannot be read says why."""
+def identities(services: Services, body: Body) -> object:
+    """Every saved identity; for one that cannot be read, the problem."""
     del body
     return [_saved(name, services.identities()) for name in list_identities(services.identities())]
 
 
-def _saved(name: str, folder: Path) -> dict[str, Any]:
+def _saved(name: str, folder: Path) -> dict[str, object]:
     try:
         identity = load_identity(name, folder)
     except IdentityFileError as error:
@@ -83,36 +88,35 @@ def _saved(name: str, folder: Path) -> dict[str, Any]:
     return {"name": name, "photos": identity.photos, "model": identity.model, "hash": short_hash(identity.embedding)}
 
 
-def faces(services: Services, body: Body) -> Any:
+def faces(services: Services, body: Body) -> object:
     """The faces of a photo, from the left; of one that lies on its side, after `turned` degrees clockwise, as size and points
     are then."""
-    photo = _read(services, _fields(body, "photo", embeddings=False)["photo"], "photo")
+    photo = _source(services, _fields(body, "photo", embeddings=False)["photo"], "photo")
     if not isinstance(body.get("embeddings", False), bool):
         raise SettingsError(f"embeddings: found {body['embeddings']!r:.80}, expected true or false.")
     analyser = services.analyser()
-    picture, seen, turned = look(photo, analyser)
-    found = from_left(seen)
-    described = [describe(picture, face, number) for number, face in enumerate(found, 1)]
+    seen = analyser.see(photo, None, "photo")
+    found = sorted(seen.faces, key=lambda one: one.face.centre[0])
+    described = [describe(one.face, one.report, number) for number, one in enumerate(found, 1)]
     if body.get("embeddings"):
-        described = [{**one, "embedding": face.embedding.tolist()} for one, face in zip(described, found, strict=True)]
-    size = {"width": picture.shape[1], "height": picture.shape[0]}
-    return {**size, "turned": turned, "hash": short_hash(picture), "provider": analyser.provider, "faces": described}
+        described = [{**about, "embedding": one.face.embedding.tolist()} for about, one in zip(described, found, strict=True)]
+    size = dict(zip(("width", "height"), seen.size, strict=True))
+    return {**size, "turned": seen.turned, "hash": seen.digest[:HASH_DIGITS], "provider": analyser.provider, "faces": described}
 
 
-def save(services: Services, body: Body) -> Any:
-    """Make an identity of photos and keep it; one of that name is replaced."""
+def save(services: Services, body: Body) -> object:
+    """Make an identity of photos and save it. It replaces an identity of the same name."""
     values = _fields(body, "name", "photos", face="largest", photo_keypoints=())
     name = check_name(values.pop("name"))
     photos = _photo_faces(services, values)
     folder = services.identities()
     save_identity(combine([photo.face for photo in photos], name=name), folder)
     names = [f"photos[{i}]" for i in range(1, len(photos) + 1)]
-    reports = [(*photo.advice, *report(photo.picture, photo.face).advice) for photo in photos]
-    advice = [f"{field}: {text}" for field, texts in zip(names, reports, strict=True) for text in texts]
+    advice = [f"{field}: {text}" for field, photo in zip(names, photos, strict=True) for text in photo.advice]
     return {**_saved(name, folder), "advice": [*advice, *stranger_advice([photo.face for photo in photos], names)]}
 
 
-def delete(services: Services, body: Body) -> Any:
+def delete(services: Services, body: Body) -> object:
     name = check_name(body["name"])
     if name not in list_identities(services.identities()):
         raise NotFound(f"identity: there is no saved identity {name!r}.")
@@ -120,8 +124,8 @@ def delete(services: Services, body: Body) -> Any:
     return {"deleted": name}
 
 
-def keypoint_map(services: Services, body: Body) -> Any:
-    """The map that IdentityNet sees, as the bytes of a PNG."""
+def keypoint_map(services: Services, body: Body) -> object:
+    """The keypoint map for IdentityNet, as the content of a PNG file."""
     del services
     values = _fields(body, "keypoints", "width", "height")
     for side in ("width", "height"):
@@ -135,8 +139,8 @@ def keypoint_map(services: Services, body: Body) -> Any:
     return file.getvalue()
 
 
-def similarity(services: Services, body: Body) -> Any:
-    """How like a person, of photos or saved, the most similar face of each picture is."""
+def similarity(services: Services, body: Body) -> object:
+    """For each picture, the cosine between its most similar face and a person, given by photos or a saved identity."""
     values = _fields(body, "pictures", photos=(), identity=None, face="largest", photo_keypoints=())
     pictures = values.pop("pictures")
     if not isinstance(pictures, list) or not 1 <= len(pictures) <= MAX_PICTURES:
@@ -148,31 +152,31 @@ def similarity(services: Services, body: Body) -> Any:
 def _embedding(services: Services, values: Body) -> Floats:
     if values["identity"] is None:
         return combine([photo.face for photo in _photo_faces(services, values)]).embedding
-    person = Person(pose="none", **values)
+    person = Who(**values)
     return load_identity(str(person.identity), services.identities()).embedding
 
 
-def _likeness(services: Services, value: Any, field: str, embedding: Floats) -> float | str:
+def _likeness(services: Services, value: object, field: str, embedding: Floats) -> float | str:
     (found,) = similarities(services.analyser(), _read(services, value, field), [embedding])
     return NO_FACE if found is None else round(found, 4)
 
 
 def _photo_faces(services: Services, values: Body) -> list[PhotoFace]:
-    """The face that is meant in each photo; one photo after another, as each may take 200 MB."""
-    person = Person(**values)
+    """The chosen face of each photo. Photos are decoded one by one, because each may take 200 MB."""
+    person = Who(**values)
     meant = one_by_one(person.photos, person.face, person.photo_keypoints, "photos")
     return [
-        face_of_photo(_source(services, photo, field), which, points, field, services.analyser())
+        services.analyser().face_of(_source(services, photo, field), which, points, field)
         for photo, which, points, field in meant
     ]
 
 
-def _read(services: Services, value: Any, field: str) -> Pixels:
+def _read(services: Services, value: object, field: str) -> Picture:
     return read_picture(_source(services, value, field), field)
 
 
-def _source(services: Services, value: Any, field: str) -> Picture:
-    """A picture of a request, once it is known that it does not unpack to too much."""
+def _source(services: Services, value: object, field: str) -> PictureSource:
+    """A picture of a request, after checking its size in pixels. Raises PictureError: too large, or not a picture."""
     if not isinstance(value, str):
         raise PictureError(f"{field}: found {type(value).__name__}, expected a picture as base64, data URL or path.")
     source = picture_of(value, field, services.allowed())
@@ -184,7 +188,7 @@ def _source(services: Services, value: Any, field: str) -> Picture:
     return source
 
 
-def _fields(body: Body, *required: str, **optional: Any) -> dict[str, Any]:
+def _fields(body: Body, *required: str, **optional: object) -> dict[str, Any]:
     """The request's values, the optional ones with their defaults. Raises SettingsError for missing and unknown names."""
     known = {*required, *optional}
     for name in sorted(set(body) - known):

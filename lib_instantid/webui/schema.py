@@ -1,11 +1,26 @@
-"""JSON schemas of what the API takes, made from the one table of settings."""
+"""Makes JSON schemas of the API's input from the kinds of the settings."""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
-from lib_instantid.guidance.settings import FACE_WORDS, MAX_PEOPLE, MAX_PHOTOS, Person, Settings
+from lib_instantid.adapters import FAMILIES
+from lib_instantid.adapters.common import Common
+from lib_instantid.adapters.fields import (
+    Choice,
+    Entries,
+    Kind,
+    Name,
+    Number,
+    PictureInput,
+    Points,
+    Setting,
+    Switch,
+    settings_in,
+)
+from lib_instantid.adapters.settings import Settings
+from lib_instantid.constants import MAX_PHOTOS
+from lib_instantid.encoders.face.choose import CHOICES
 
 Schema = dict[str, Any]
 
@@ -18,59 +33,68 @@ KEYPOINTS: Schema = {
     "minItems": 5,
     "maxItems": 5,
 }
-PHOTOS: Schema = {"type": "array", "items": PICTURE, "minItems": 1, "maxItems": MAX_PHOTOS}
-PHOTO_KEYPOINTS: Schema = {"type": "array", "items": {"anyOf": [{"type": "null"}, KEYPOINTS]}, "maxItems": MAX_PHOTOS}
-ONE_FACE: list[Schema] = [
-    {"type": "string", "enum": list(FACE_WORDS)},
-    {"type": "string", "pattern": "^[1-9][0-9]?$"},
-    {"type": "integer", "minimum": 1},
-]
-FACE: Schema = {"anyOf": [*ONE_FACE, {"type": "array", "items": {"anyOf": ONE_FACE}, "minItems": 1, "maxItems": MAX_PHOTOS}]}
 NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 64}
 
-OF_TYPE: dict[str, Schema] = {
-    "bool": {"type": "boolean"},
-    "str | int | Sequence[str | int]": FACE,
-    "str | None": NAME,
-    "Sequence[Picture]": PHOTOS,
-    "Picture | None": PICTURE,
-    "Keypoints | None": KEYPOINTS,
-    "Sequence[Keypoints | None]": PHOTO_KEYPOINTS,
-}
-"""By the annotation of a setting that is neither a number nor a choice."""
+
+def _list_of(items: Schema, most: int, least: int = 1) -> Schema:
+    return {"type": "array", "items": items, **({"minItems": least} if least else {}), "maxItems": most}
+
+
+def _choice(kind: Choice) -> Schema:
+    words: Schema = {"type": "string", "enum": list(kind.options)}
+    if not kind.numbered:
+        return words
+    one: list[Schema] = [words, {"type": "string", "pattern": "^[1-9][0-9]?$"}, {"type": "integer", "minimum": 1}]
+    return {"anyOf": [*one, _list_of({"anyOf": one}, MAX_PHOTOS)]}
+
+
+def of_kind(kind: Kind) -> Schema:
+    """The schema of a setting's values."""
+    match kind:
+        case Number():
+            return {"type": "integer" if kind.whole else "number", "minimum": kind.low, "maximum": kind.high}
+        case Choice():
+            return _choice(kind)
+        case Switch():
+            return {"type": "boolean"}
+        case PictureInput():
+            return PICTURE if kind.most is None else _list_of(PICTURE, kind.most)
+        case Points():
+            return KEYPOINTS if kind.most is None else _list_of({"anyOf": [{"type": "null"}, KEYPOINTS]}, kind.most, 0)
+        case Name():
+            return NAME if kind.of == "identity" else {"type": ["string", "null"], "minLength": 1}
+        case Entries():
+            return _list_of(_object(kind.of), kind.most)
+
+
+PHOTOS = of_kind(PictureInput(most=MAX_PHOTOS))
+PHOTO_KEYPOINTS = of_kind(Points(most=MAX_PHOTOS))
+FACE = of_kind(Choice(options=CHOICES, numbered=True))
 
 
 def settings_schema() -> Schema:
-    """Of the one object that a generation takes."""
-    people = {"type": "array", "items": _object(Person), "minItems": 1, "maxItems": MAX_PEOPLE}
-    own = _object(Settings, people=people, identitynet_file={"type": ["string", "null"], "minLength": 1})
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "InstantID", **own, "required": ["people"]}
+    """The schema of the object with a generation's settings. It requires the entries of at least one system."""
+    names = [family.entries.name for family in FAMILIES]
+    needed = {"required": names} if len(names) == 1 else {"anyOf": [{"required": [name]} for name in names]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "InstantID", **_object(Settings), **needed}
 
 
-def _object(kind: type, **known: Schema) -> Schema:
+def _object(kind: type) -> Schema:
     return {
         "type": "object",
-        "properties": {field.name: _value(field, known.get(field.name)) for field in dataclasses.fields(kind)},
+        "properties": {setting.name: _described(setting) for setting in settings_in(kind)},
         "additionalProperties": False,
     }
 
 
-def _value(field: dataclasses.Field[Any], known: Schema | None) -> Schema:
-    """known: the schema of one that its type does not tell, without its description."""
-    limits = field.metadata
-    if known is not None:
-        values = known
-    elif "low" in limits:
-        kind = "integer" if field.type == "int" else "number"
-        values = {"type": kind, "minimum": limits["low"], "maximum": limits["high"]}
-    elif "options" in limits:
-        values = {"type": "string", "enum": list(limits["options"])}
-    else:
-        values = dict(OF_TYPE[str(field.type)])
-    described = {**values, "description": limits["help"]}
-    return described if field.default in (None, ()) else {**described, "default": _default(field)}
+def _described(setting: Setting) -> Schema:
+    described = {**of_kind(setting.kind), "description": setting.help}
+    return described if setting.default in (None, ()) else {**described, "default": _default(setting)}
 
 
-def _default(field: dataclasses.Field[Any]) -> Any:
-    """The API's: naming InstantID in a request turns it on."""
-    return True if field.name == "enabled" else field.default
+def _default(setting: Setting) -> object:
+    """The default in the API, where InstantID is on if a request has settings for it."""
+    return True if setting.name == ENABLED else setting.default
+
+
+ENABLED = settings_in(Common)[0].name

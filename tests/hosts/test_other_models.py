@@ -14,14 +14,14 @@ from ldm.modules.attention import SpatialTransformer
 from torch import nn
 
 from benchmarks.networks import SDXL_CHANNELS, make_networks
+from lib_instantid.adapters.instantid.prepare import Prepared
+from lib_instantid.conditioning.attachment import attach
+from lib_instantid.conditioning.schedule import Step
 from lib_instantid.errors import UnsupportedModel
-from lib_instantid.guidance.attachment import attach
-from lib_instantid.guidance.guidance import Guidance
-from lib_instantid.guidance.schedule import Step
 from tests.conftest import ROWS, Guide, Inputs, relative_error
 from tests.hosts.test_webui_hosts import ldm_like, world_of
 from tests.hosts.webui_contracts import ForgeUNet
-from tests.ldm_unet import SdxlShapedUNet, ldm_unet_like
+from tests.ldm_unet import LdmUNet, ldm_unet_like
 
 FOUR_LEVELS = {"model_channels": 320, "channel_mult": (1, 2, 4, 4), "attention_resolutions": (1, 2, 4)}
 XL_LEVELS = {"model_channels": 320, "channel_mult": (1, 2, 4), "attention_resolutions": (2, 4), "transformer_depth": 10}
@@ -31,7 +31,7 @@ REFINER_LEVELS = {**FOUR_LEVELS, "model_channels": 384, "attention_resolutions":
 def ldm_unet(context: int, vector: int, depths: dict[int, int] | None = None, latents: int = 4, **levels: Any) -> nn.Module:
     """An ldm UNet without numbers. vector: the size of y, 0 for none. depths: transformer blocks by width."""
     with torch.device("meta"):
-        unet = SdxlShapedUNet(
+        unet = LdmUNet(
             image_size=32,
             in_channels=latents,
             out_channels=latents,
@@ -79,7 +79,7 @@ OTHERS = {
 
 
 @pytest.fixture(scope="module")
-def guidance(guide: Guide) -> Guidance:
+def guidance(guide: Guide) -> Prepared:
     """For networks of the released sizes, without numbers."""
     networks = make_networks(SDXL_CHANNELS, torch.device("meta"), torch.float32)
     face = networks.adapter.face_tokens(torch.zeros(512), torch.zeros(512))
@@ -88,7 +88,7 @@ def guidance(guide: Guide) -> Guidance:
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_both_webuis_refuse_it_by_name_and_with_the_cure(name: str, guidance: Guidance, tmp_path: Path) -> None:
+def test_both_webuis_refuse_it_by_name_and_with_the_cure(name: str, guidance: Prepared, tmp_path: Path) -> None:
     make, words = OTHERS[name]
     sentences = set()
     for kind in ("a1111", "forge"):
@@ -106,7 +106,7 @@ def test_both_webuis_refuse_it_by_name_and_with_the_cure(name: str, guidance: Gu
     assert "SDXL checkpoint" in sentence
 
 
-def test_sdxl_itself_is_not_refused(guidance: Guidance, tmp_path: Path) -> None:
+def test_sdxl_itself_is_not_refused(guidance: Prepared, tmp_path: Path) -> None:
     """The same way of making a UNet, in SDXL's shape."""
     for kind in ("a1111", "forge"):
         unet = ldm_unet(2048, 2816, {640: 2, 1280: 10}, **XL_LEVELS)
@@ -115,7 +115,7 @@ def test_sdxl_itself_is_not_refused(guidance: Guidance, tmp_path: Path) -> None:
             world.host.detach()
 
 
-def test_forge_refuses_a_flow_prediction_and_takes_v(guidance: Guidance, tmp_path: Path) -> None:
+def test_forge_refuses_a_flow_prediction_and_takes_v(guidance: Prepared, tmp_path: Path) -> None:
     """Forge knows it by its predictor, whose kinds are `epsilon`, `v_prediction`, `edm` and `const`."""
     for world in world_of("forge", ldm_unet(2048, 2816, {640: 2, 1280: 10}, **XL_LEVELS), tmp_path):
         predictor = world.webui.patcher.model.predictor
@@ -138,7 +138,7 @@ def test_an_inpainting_sdxl_is_guided_by_its_latents_alone(guide: Guide, diffuse
     for unet, x in ((usual, inputs.latents), (inpainting, with_picture)):
         with torch.no_grad():
             plain = unet(x, inputs.timestep, context=inputs.context, y=inputs.vector)
-            with attach(unet, guide(), rows_of=lambda _: ROWS, step=lambda: Step(index=0, total=1)):
+            with attach(unet, guide().conditioning, rows_of=lambda _: ROWS, step=lambda: Step(index=0, total=1)):
                 found.append(unet(x, inputs.timestep, context=inputs.context, y=inputs.vector))
     assert relative_error(found[1], found[0]) < 1e-5
     assert relative_error(plain, found[0]) > 1e-3

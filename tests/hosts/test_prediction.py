@@ -22,10 +22,10 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 
 from lib_instantid.errors import BadModelFile, SettingsError, UnsupportedModel
-from lib_instantid.hosts.embedded.checkpoint import load_pipeline
-from lib_instantid.hosts.embedded.host import EmbeddedHost
-from lib_instantid.hosts.embedded.job import Job
-from lib_instantid.hosts.embedded.schedulers import SCHEDULERS, scheduler_like
+from lib_instantid.hosts.diffusers.checkpoint import load_pipeline
+from lib_instantid.hosts.diffusers.host import DiffusersHost
+from lib_instantid.hosts.diffusers.request import GenerationRequest
+from lib_instantid.hosts.diffusers.sampling import SCHEDULERS, scheduler_like
 from tests.hosts.single_file import write_single_file
 
 SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
@@ -60,11 +60,13 @@ def folder_with(weights_folder: Path, folder: Path, **scheduler: Any) -> Path:
     return checkpoint
 
 
-def sampled(pipeline: StableDiffusionXLPipeline, host: EmbeddedHost) -> np.ndarray:
-    """By the embedded host, with InstantID off."""
+def sampled(pipeline: StableDiffusionXLPipeline, host: DiffusersHost) -> np.ndarray:
+    """By the diffusers host, with InstantID off."""
     pipeline.set_progress_bar_config(disable=True)
-    one = EmbeddedHost(pipeline, host.adapter, host.identitynet, host.analyser, host.identities)
-    return np.asarray(one.generate(Job(prompt="a person", width=128, height=96, steps=3, seed=5)).pictures[0].image, float)
+    one = DiffusersHost(pipeline, host.sources)
+    return np.asarray(
+        one.generate(GenerationRequest(prompt="a person", width=128, height=96, steps=3, seed=5)).pictures[0].image, float
+    )
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +91,7 @@ def assert_sampled_as(said: tuple[str, ...], found: np.ndarray, by_diffusers: di
 
 @pytest.mark.parametrize("keys", SAID)
 def test_one_file_is_sampled_as_its_keys_say(
-    keys: tuple[str, ...], plain_file: Path, weights_folder: Path, host: EmbeddedHost, by_diffusers: Any, tmp_path: Path
+    keys: tuple[str, ...], plain_file: Path, weights_folder: Path, host: DiffusersHost, by_diffusers: Any, tmp_path: Path
 ) -> None:
     """And not as the configurations beside it, which may be those of any SDXL checkpoint."""
     config = folder_with(weights_folder, tmp_path, prediction_type="epsilon" if keys else "v_prediction")
@@ -110,7 +112,7 @@ def test_one_file_is_sampled_as_its_metadata_or_the_configuration_beside_it_says
     configuration: str | None,
     plain_file: Path,
     weights_folder: Path,
-    host: EmbeddedHost,
+    host: DiffusersHost,
     by_diffusers: Any,
     tmp_path: Path,
 ) -> None:
@@ -131,7 +133,7 @@ def test_a_damaged_configuration_beside_a_file_is_told_by_name(text: str, plain_
 
 @pytest.mark.parametrize("said", SAID)
 def test_a_folder_is_sampled_as_its_schedulers_configuration_says(
-    said: tuple[str, ...], weights_folder: Path, host: EmbeddedHost, by_diffusers: Any, tmp_path: Path
+    said: tuple[str, ...], weights_folder: Path, host: DiffusersHost, by_diffusers: Any, tmp_path: Path
 ) -> None:
     pipeline = load_pipeline(folder_with(weights_folder, tmp_path, **SAID[said]), torch.float32)
     assert_sampled_as(said, sampled(pipeline, host), by_diffusers)

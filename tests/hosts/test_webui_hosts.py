@@ -14,20 +14,20 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
+from lib_instantid.adapters.instantid.prepare import Prepared
+from lib_instantid.conditioning.attachment import attach
+from lib_instantid.conditioning.cfg import rescaled_denoised, rescaled_noise
+from lib_instantid.conditioning.schedule import Step
 from lib_instantid.errors import UnsupportedModel
-from lib_instantid.guidance.attachment import attach
-from lib_instantid.guidance.cfg import rescaled_denoised, rescaled_noise
-from lib_instantid.guidance.guidance import Guidance
-from lib_instantid.guidance.schedule import Step
 from tests.conftest import Guide, Inputs, place, relative_error
 from tests.hosts.webui_contracts import A1111, ControlBase, Forge, ForgeUNet, Rows, Steps, TimestepSteps, installed
-from tests.ldm_unet import SdxlShapedUNet, ldm_unet_like
+from tests.ldm_unet import LdmUNet, ldm_unet_like
 
 MODES = ("joined", "separate", "unequal", "skipped")
 
 
 @pytest.fixture(scope="session")
-def ldm(diffusers_unet: UNet2DConditionModel) -> SdxlShapedUNet:
+def ldm(diffusers_unet: UNet2DConditionModel) -> LdmUNet:
     return ldm_unet_like(diffusers_unet)
 
 
@@ -45,9 +45,9 @@ class World:
         self.comments: list[str] = []
         webui.callbacks = host.callbacks()
 
-    def attach(self, guidance: Guidance) -> None:
+    def attach(self, guidance: Prepared) -> None:
         self.webui.denoiser.step = 0
-        self.host.attach(guidance, self.comments.append)
+        self.host.attach(guidance.conditioning, self.comments.append)
 
     def swap(self, unet: nn.Module) -> None:
         """Another checkpoint in the middle of sampling, as the refiner does it."""
@@ -62,7 +62,7 @@ class World:
         return webui.shared.sd_model.model.diffusion_model if isinstance(webui, A1111) else webui.patcher.model.diffusion_model
 
 
-def world_of(kind: str, ldm: SdxlShapedUNet, folder: Path) -> Iterator[World]:
+def world_of(kind: str, ldm: LdmUNet, folder: Path) -> Iterator[World]:
     unet: nn.Module = ldm
     if kind == "forge":
         unet = ldm_like(ldm, ForgeUNet)
@@ -72,7 +72,7 @@ def world_of(kind: str, ldm: SdxlShapedUNet, folder: Path) -> Iterator[World]:
         yield World(webui, module.A1111Host() if kind == "a1111" else module.ForgeHost())
 
 
-def ldm_like(ldm: SdxlShapedUNet, kind: type[nn.Module]) -> nn.Module:
+def ldm_like(ldm: LdmUNet, kind: type[nn.Module]) -> nn.Module:
     """The same modules under another class's forward."""
     other = kind.__new__(kind)
     other.__dict__.update(ldm.__dict__)
@@ -80,16 +80,16 @@ def ldm_like(ldm: SdxlShapedUNet, kind: type[nn.Module]) -> nn.Module:
 
 
 @pytest.fixture(params=["a1111", "forge"])
-def world(request: pytest.FixtureRequest, ldm: SdxlShapedUNet, tmp_path: Path) -> Iterator[World]:
+def world(request: pytest.FixtureRequest, ldm: LdmUNet, tmp_path: Path) -> Iterator[World]:
     yield from world_of(request.param, ldm, tmp_path)
 
 
 @torch.no_grad()
-def expected(ldm: nn.Module, guidance: Guidance, rows: Rows, conditional: list[int]) -> Tensor:
+def expected(ldm: nn.Module, guidance: Prepared, rows: Rows, conditional: list[int]) -> Tensor:
     """All rows in one call, by the core alone."""
     count = len(rows.latents)
     roles = tuple(i in conditional for i in range(count))
-    with attach(ldm, guidance, rows_of=lambda _: roles, step=lambda: Step(index=0, total=1)):
+    with attach(ldm, guidance.conditioning, rows_of=lambda _: roles, step=lambda: Step(index=0, total=1)):
         return ldm(rows.latents, torch.full((count,), 601.0), context=rows.context, y=rows.vector)
 
 
@@ -98,7 +98,7 @@ def expected(ldm: nn.Module, guidance: Guidance, rows: Rows, conditional: list[i
     ("cond", "uncond"), [([0], [1]), ([0, 1], [2, 3]), ([0, 1, 2, 3], [4, 5])], ids=["one", "batch", "AND"]
 )
 def test_rows_are_the_cores_however_the_webui_cuts_them(
-    world: World, ldm: SdxlShapedUNet, guide: Guide, rows: Rows, mode: str, cond: list[int], uncond: list[int]
+    world: World, ldm: LdmUNet, guide: Guide, rows: Rows, mode: str, cond: list[int], uncond: list[int]
 ) -> None:
     guidance = guide(face_region="face")
     reference = expected(ldm, guidance, rows, cond)
@@ -124,7 +124,7 @@ def test_after_detaching_nothing_is_left(world: World, guide: Guide, rows: Rows)
         assert world.webui.patcher.controlnet_linked_list is None
 
 
-def test_attaching_again_replaces_the_first(world: World, ldm: SdxlShapedUNet, guide: Guide, rows: Rows) -> None:
+def test_attaching_again_replaces_the_first(world: World, ldm: LdmUNet, guide: Guide, rows: Rows) -> None:
     """Forge calls twice before a hires pass."""
     guidance = guide([place(1)])
     world.attach(guide([place(0)]))
@@ -155,7 +155,7 @@ def test_windows_follow_the_denoisers_steps(world: World, guide: Guide, rows: Ro
 
 
 def test_a_refiner_that_fits_is_guided_and_one_that_does_not_is_left_out_with_a_comment(
-    world: World, ldm: SdxlShapedUNet, guide: Guide, rows: Rows, diffusers_unet: UNet2DConditionModel
+    world: World, ldm: LdmUNet, guide: Guide, rows: Rows, diffusers_unet: UNet2DConditionModel
 ) -> None:
     guidance, original = guide(), world.unet
     fitting = ldm_like(ldm_unet_like(diffusers_unet), type(original))
@@ -181,10 +181,10 @@ def test_an_unsupported_model_is_refused_before_anything_is_attached(world: Worl
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in world.unet.modules())
 
 
-def test_a1111_refuses_an_active_sd_unet(ldm: SdxlShapedUNet, guide: Guide, tmp_path: Path) -> None:
+def test_a1111_refuses_an_active_sd_unet(ldm: LdmUNet, guide: Guide, tmp_path: Path) -> None:
     for world in world_of("a1111", ldm, tmp_path):
         assert isinstance(world.webui, A1111)
-        world.webui.sd_unet.current_unet = type("Engine", (), {"option": type("Option", (), {"label": "TensorRT x"})})()
+        world.webui.sd_unet.current_unet = type("ModelStore", (), {"option": type("Option", (), {"label": "TensorRT x"})})()
         with pytest.raises(UnsupportedModel, match="TensorRT x"):
             world.attach(guide())
 
@@ -205,9 +205,7 @@ class OtherUnit(ControlBase):
         return self.control_merge(None, outs, None, x.dtype)
 
 
-def test_on_forge_other_units_keep_their_text_and_both_act(
-    ldm: SdxlShapedUNet, guide: Guide, rows: Rows, tmp_path: Path
-) -> None:
+def test_on_forge_other_units_keep_their_text_and_both_act(ldm: LdmUNet, guide: Guide, rows: Rows, tmp_path: Path) -> None:
     for world in world_of("forge", ldm, tmp_path):
         assert isinstance(world.webui, Forge)
         alone = {}
@@ -227,7 +225,7 @@ def test_on_forge_other_units_keep_their_text_and_both_act(
 
 
 def test_on_forge_another_units_residuals_are_added_once_to_those_that_steps_share(
-    ldm: SdxlShapedUNet, guide: Guide, rows: Rows, tmp_path: Path
+    ldm: LdmUNet, guide: Guide, rows: Rows, tmp_path: Path
 ) -> None:
     """The same input at every step, so that each step of a run must answer what the first did."""
     for world in world_of("forge", ldm, tmp_path):
@@ -245,7 +243,7 @@ TILES = [(0, 0, 12, 8), (4, 0, 16, 8), (0, 4, 12, 12), (4, 4, 16, 12)]
 
 @pytest.mark.parametrize("settings", [{"face_region": "face"}, {"identitynet_every": 2}], ids=str)
 def test_on_forge_each_tile_of_multidiffusion_has_its_part_of_the_map_and_the_regions(
-    ldm: SdxlShapedUNet, guide: Guide, rows: Rows, tmp_path: Path, settings: dict[str, Any]
+    ldm: LdmUNet, guide: Guide, rows: Rows, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     guidance = guide([place(0), place(1, shift=20)], **settings)
     expected_sum, count = torch.zeros_like(rows.latents[:2]), torch.zeros_like(rows.latents[:2])
@@ -279,7 +277,7 @@ def on_cpu(net: nn.Module) -> bool:
     return {p.device.type for p in net.parameters()} == {"cpu"}
 
 
-def test_on_forge_identitynet_is_forges_to_move(ldm: SdxlShapedUNet, guide: Guide, rows: Rows, tmp_path: Path) -> None:
+def test_on_forge_identitynet_is_forges_to_move(ldm: LdmUNet, guide: Guide, rows: Rows, tmp_path: Path) -> None:
     """Forge makes room before it moves a unit's models to the GPU; what it does not know of, it cannot make room for."""
     for world in world_of("forge", ldm, tmp_path):
         assert isinstance(world.webui, Forge)
@@ -297,7 +295,7 @@ def test_on_forge_identitynet_is_forges_to_move(ldm: SdxlShapedUNet, guide: Guid
         assert world.webui.loaded == [guidance.identitynet]
 
 
-def test_on_a1111_identitynet_goes_where_the_unet_computes(ldm: SdxlShapedUNet, guide: Guide, tmp_path: Path) -> None:
+def test_on_a1111_identitynet_goes_where_the_unet_computes(ldm: LdmUNet, guide: Guide, tmp_path: Path) -> None:
     for world in world_of("a1111", ldm, tmp_path):
         assert isinstance(world.webui, A1111)
         world.webui.devices.device, world.webui.devices.dtype_unet = META, torch.float16
@@ -308,7 +306,7 @@ def test_on_a1111_identitynet_goes_where_the_unet_computes(ldm: SdxlShapedUNet, 
 
 
 def test_where_identitynet_has_no_strength_the_adapter_acts_without_it(
-    world: World, ldm: SdxlShapedUNet, guide: Guide, rows: Rows
+    world: World, ldm: LdmUNet, guide: Guide, rows: Rows
 ) -> None:
     guidance = guide(person={"identitynet_strength": 0.0})
     assert guidance.identitynet is None
@@ -324,7 +322,7 @@ def test_where_identitynet_has_no_strength_the_adapter_acts_without_it(
 
 
 def test_a_model_that_is_loaded_in_the_course_of_sampling_takes_over_and_the_old_one_keeps_nothing(
-    world: World, ldm: SdxlShapedUNet, guide: Guide, rows: Rows, diffusers_unet: UNet2DConditionModel
+    world: World, ldm: LdmUNet, guide: Guide, rows: Rows, diffusers_unet: UNet2DConditionModel
 ) -> None:
     guidance, original = guide(), world.unet
     world.attach(guidance)
@@ -338,7 +336,7 @@ def test_a_model_that_is_loaded_in_the_course_of_sampling_takes_over_and_the_old
 
 @pytest.mark.parametrize("steps", [Steps, TimestepSteps])
 def test_on_a1111_guidance_is_rescaled_in_the_samplers_own_space(
-    ldm: SdxlShapedUNet, guide: Guide, rows: Rows, tmp_path: Path, steps: type[Steps]
+    ldm: LdmUNet, guide: Guide, rows: Rows, tmp_path: Path, steps: type[Steps]
 ) -> None:
     for world in world_of("a1111", ldm, tmp_path):
         world.webui.denoiser = steps()

@@ -19,7 +19,7 @@ import torch
 from ldm.modules.diffusionmodules.util import timestep_embedding
 from torch import Tensor, nn
 
-from tests.ldm_unet import SdxlShapedUNet
+from tests.ldm_unet import LdmUNet
 
 
 @contextmanager
@@ -113,7 +113,7 @@ class A1111:
         return unet(rows.latents[which], timesteps=timesteps, context=rows.context[which], y=rows.vector[which])
 
 
-class ForgeUNet(SdxlShapedUNet):
+class ForgeUNet(LdmUNet):
     """Forge's UNet takes residuals as `control`: lists that are consumed from their ends."""
 
     def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor, control: Any = None, **_: Any) -> Tensor:

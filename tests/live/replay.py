@@ -14,23 +14,25 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from lib_instantid.face.analyser import open_analyser
-from lib_instantid.guidance.attachment import attach
-from lib_instantid.guidance.guidance import Guidance, make_guidance
-from lib_instantid.guidance.people import resolve_people
-from lib_instantid.guidance.schedule import Step
-from lib_instantid.guidance.settings import settings_from_dict
-from lib_instantid.hosts.model_files import Role, find_models
-from lib_instantid.nets.adapter import load_adapter
-from lib_instantid.nets.identitynet import load_identitynet
-from lib_instantid.nets.identitynet_names import to_diffusers_names
+from lib_instantid.adapters import SYSTEM_FILES
+from lib_instantid.adapters.instantid.files import load_adapter, load_identitynet
+from lib_instantid.adapters.instantid.people import known_people, placed_people
+from lib_instantid.adapters.instantid.prepare import Prepared, prepare
+from lib_instantid.adapters.instantid.recognise import ADAPTER, IDENTITYNET
+from lib_instantid.adapters.settings import settings_from_dict
+from lib_instantid.conditioning.attachment import attach
+from lib_instantid.conditioning.schedule import Step
+from lib_instantid.encoders.face.analyser import open_analyser
+from lib_instantid.encoders.face.photos import Photos
+from lib_instantid.networks.controlnet_names import to_diffusers_names
+from lib_instantid.weights.finding import RECOGNISER, find_models
 from tests.conftest import relative_error
 from tests.ldm_unet import ldm_name
 from tests.live.webui import PHOTO, SIZE, WebUI
 
 PREFIX = "model.diffusion_model."
 TEXT_WIDTH = 1280
-Guide = Callable[[dict[str, Any]], Guidance]
+Guide = Callable[[dict[str, Any]], Prepared]
 
 
 def webuis_unet(webui: WebUI) -> UNet2DConditionModel:
@@ -75,11 +77,11 @@ def controlnet_of(path: Path) -> ControlNetModel:
     return model.float().eval()
 
 
-def models_of(webui: WebUI) -> dict[Role | None, Path]:
+def models_of(webui: WebUI) -> dict[str | None, Path]:
     """The first file of each role in the WebUI's folders."""
     folders = [webui.folder / "models" / name for name in ("ControlNet", "instantid", "ipadapter", "insightface")]
-    first: dict[Role | None, Path] = {}
-    for model in find_models([folder for folder in folders if folder.is_dir()]):
+    first: dict[str | None, Path] = {}
+    for model in find_models([folder for folder in folders if folder.is_dir()], SYSTEM_FILES):
         first.setdefault(model.role, model.path)
     return first
 
@@ -87,20 +89,20 @@ def models_of(webui: WebUI) -> dict[Role | None, Path]:
 def core_of(webui: WebUI) -> Guide:
     """Settings → guidance for one picture, from the same files as the WebUI's, by the core alone."""
     first = models_of(webui)
-    analyser = open_analyser("builtin", first[Role.RECOGNISER].parent)
-    adapter, net = load_adapter(first[Role.ADAPTER]).float(), load_identitynet(first[Role.IDENTITYNET]).float()
+    photos = Photos(open_analyser("builtin", first[RECOGNISER].parent))
+    adapter, net = load_adapter(first[ADAPTER]).float(), load_identitynet(first[IDENTITYNET]).float()
 
-    def make(values: dict[str, Any]) -> Guidance:
+    def make(values: dict[str, Any]) -> Prepared:
         settings = settings_from_dict({"enabled": True, "people": [{"photos": [base64.b64decode(PHOTO)]}], **values})
-        people = resolve_people(settings, (SIZE, SIZE), analyser, Path("none"))
-        return make_guidance(settings, [person.placed for person in people], (SIZE, SIZE), adapter, lambda: net)
+        people = placed_people(settings, known_people(settings, photos, Path("none")), (SIZE, SIZE), photos.face_of)
+        return prepare(settings, [person.placed for person in people], (SIZE, SIZE), adapter, lambda: net)
 
     return make
 
 
 @torch.no_grad()
 def replay(
-    unet: UNet2DConditionModel, call: dict[str, Any], guidance: Guidance | None, unit: ControlNetModel | None = None
+    unet: UNet2DConditionModel, call: dict[str, Any], guidance: Prepared | None, unit: ControlNetModel | None = None
 ) -> Tensor:
     """The recorded call again. `y` holds the pooled text, then the sizes, which diffusers wants as numbers.
 
@@ -122,7 +124,7 @@ def replay(
     attached = (
         nullcontext()
         if guidance is None
-        else attach(unet, guidance, rows_of=lambda _: rows, step=lambda: Step(index=0, total=1))
+        else attach(unet, guidance.conditioning, rows_of=lambda _: rows, step=lambda: Step(index=0, total=1))
     )
     with attached:
         return unet(*given, added_cond_kwargs=added, **residuals).sample

@@ -20,7 +20,7 @@ import webuiapi
 from PIL import Image
 
 from lib_instantid import __version__
-from lib_instantid.face.keypoints import draw_keypoints
+from lib_instantid.encoders.face.keypoints import draw_keypoints
 from lib_instantid.webui.documentation import ROUTES
 from lib_instantid.webui.schema import settings_schema
 from tests.live.webui import NO_FACE, OTHER_PHOTO, PHOTO, ROUNDING, SIZE, TINY, Answer, WebUI, basic, difference, person

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.face.scenes import squares
+from tests.encoders.face.scenes import squares
 from tests.live.webui import NO_FACE, PHOTO, Answer, WebUI, encoded, noise_picture, person
 
 TEXT = base64.b64encode(b"this is no picture, only a sentence of some length").decode()

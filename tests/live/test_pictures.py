@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.face.scenes import squares
+from tests.encoders.face.scenes import squares
 from tests.live.webui import (
     EFFECT,
     NO_FACE,

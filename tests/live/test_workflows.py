@@ -12,9 +12,10 @@ import pytest
 
 from lib_instantid.webui.infotext import KEY, settings_from_infotext
 from lib_instantid.webui.schema import settings_schema
-from tests.face.scenes import GREEN, squares
+from tests.encoders.face.scenes import GREEN, squares
 from tests.live.test_other_scripts import plot
 from tests.live.webui import EFFECT, OTHER_PHOTO, PHOTO, ROUNDING, SIZE, Answer, WebUI, difference, encoded, person
+from tests.webui.processing import stored
 
 POINTS = [[0.4, 0.4], [0.6, 0.4], [0.5, 0.5], [0.42, 0.6], [0.58, 0.6]]
 SIMILARITY = "InstantID similarity"
@@ -38,7 +39,7 @@ def from_infotext(webui: WebUI, file: bytes) -> tuple[dict[str, Any], tuple[str,
     """A picture's settings as this WebUI restores them, with the IdentityNet that made it."""
     text = parsed(webui, file)[KEY]
     (net,) = re.findall("'identitynet_file':'([^']+)'", text)
-    return settings_from_infotext(text, Path("nowhere"), lambda: [net])
+    return settings_from_infotext(text, stored(Path("nowhere"), net))
 
 
 @pytest.mark.parametrize("name", SETTINGS)

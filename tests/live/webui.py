@@ -18,7 +18,7 @@ from urllib.parse import urlparse
 import numpy as np
 from PIL import Image
 
-from tests.face.scenes import BLUE, GREEN, RED, squares
+from tests.encoders.face.scenes import BLUE, GREEN, RED, squares
 
 TIMEOUT = 300
 """Seconds for one request."""

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from lib_instantid.face.heads import average_head
-from lib_instantid.guidance.guidance import make_guidance
-from lib_instantid.guidance.people import resolve_people
-from lib_instantid.hosts.embedded.host import EmbeddedHost
+from lib_instantid.adapters.instantid.run import InstantIDRun
+from lib_instantid.encoders.face.head_points import average_head
+from lib_instantid.hosts.diffusers.host import DiffusersHost
 from lib_instantid.webui.arguments import settings_of
 from tests.page.browser import ONE, TWO, Panel, png
 
@@ -215,7 +214,7 @@ def test_all_people_stand_on_one_canvas(placed: Panel) -> None:
     assert [person["pose"] for person in people] == ["keypoints", "photo"]
 
 
-def test_the_canvas_shows_the_very_map_that_the_model_gets(placed: Panel, host: EmbeddedHost, tmp_path: Path) -> None:
+def test_the_canvas_shows_the_very_map_that_the_model_gets(placed: Panel, host: DiffusersHost) -> None:
     """Many random edits, some with another size: the canvas's pixels against the generation's keypoint map."""
     rng = np.random.default_rng(0)
     for number in range(EDITS):
@@ -234,9 +233,7 @@ def test_the_canvas_shows_the_very_map_that_the_model_gets(placed: Panel, host: 
         drawn = placed.map()
         height, width = drawn.shape[:2]
         settings = settings_of([True, json.dumps(placed.settings())], [Path("/")])
-        placed_people = [person.placed for person in resolve_people(settings, (width, height), host.analyser, tmp_path)]
-        guidance = make_guidance(settings, placed_people, (width, height), host.adapter, lambda: host.identitynet)
-        hint = (guidance.people[0].keypoint_map[0].permute(1, 2, 0) * 255).round().byte().numpy()
+        (hint,) = InstantIDRun(settings, host.sources).control_maps((width, height))
         assert np.array_equal(drawn, hint), f"edit {number}"
         assert hint.any()
 

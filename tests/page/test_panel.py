@@ -7,7 +7,7 @@ import base64
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from lib_instantid.face.heads import average_head
+from lib_instantid.encoders.face.head_points import average_head
 from tests.page.browser import NOBODY, ONE, TWO, Panel, png
 
 
@@ -268,7 +268,7 @@ def test_every_setting_of_the_table_reaches_the_generation(panel: Panel) -> None
     panel.add_photos(png(ONE, "one"))
     panel.root.locator("summary").click()
     for field in panel.data["table"]:
-        if field["kind"] == "slider":
+        if field["kind"] == "number":
             panel.slide(field["label"], field["high"])
         elif field["kind"] == "choice" and field["name"] not in ("pose", "face_region"):
             panel.root.get_by_label(field["label"], exact=True).select_option(field["options"][-1][0])
@@ -279,7 +279,6 @@ def test_every_setting_of_the_table_reaches_the_generation(panel: Panel) -> None
     for field in panel.data["table"]:
         if field["name"] in ("pose", "face_region"):
             continue
-        expected = {"slider": field.get("high"), "choice": (field.get("options") or [[None]])[-1][0], "switch": True}[
-            field["kind"]
-        ]
+        last = (field.get("options") or [[None]])[-1][0]
+        expected = {"number": field.get("high"), "choice": last, "switch": True, "name": None}[field["kind"]]
         assert found[field["name"]] == expected, field["name"]

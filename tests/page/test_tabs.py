@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from lib_instantid.face.faces import short_hash
+from lib_instantid.encoders.face.faces import short_hash
 from tests.page.browser import ONE, TWO, Panel, png
 
 

@@ -11,14 +11,16 @@ from typing import Any
 
 import gradio as gr
 
-from lib_instantid.face.analyser import open_analyser
+from lib_instantid.encoders.face.analyser import open_analyser
+from lib_instantid.encoders.face.photos import Photos
+from lib_instantid.webui.arguments import upload_folder
 from lib_instantid.webui.page import ROOT, _scripts
-from lib_instantid.webui.panel import JS, Beginning, build_panel
-from lib_instantid.webui.panel_service import PanelService, Status, Surroundings
+from lib_instantid.webui.panel import JS, PanelDefaults, build_panel
+from lib_instantid.webui.panel_service import PanelBackend, PanelService, Status
 from lib_instantid.webui.pasting import Pasting
-from lib_instantid.webui.pictures import upload_folder
+from tests.webui.processing import stored
 
-STATUS = Status(identitynets=("ControlNetModel/a.safetensors", "b.safetensors"))
+STATUS = Status(files={"IdentityNet": ("ControlNetModel/a.safetensors", "b.safetensors")})
 Fields = list[tuple[Any, Any]]
 
 
@@ -32,9 +34,9 @@ def send(button: Any, source: Fields, target: Fields, names: list[Any]) -> None:
 
 def build(models: Path) -> Any:
     upload_folder().mkdir(parents=True, exist_ok=True)
-    analyser = open_analyser("builtin", models, "cpu")
-    service = PanelService(Surroundings(analyser=lambda: analyser, identities=lambda: models, status=lambda: STATUS))
-    pasting = Pasting(lambda: models, list)
+    analyser = Photos(open_analyser("builtin", models, "cpu"))
+    service = PanelService(PanelBackend(analyser=lambda: analyser, identities=lambda: models, status=lambda: STATUS))
+    pasting = Pasting(stored(models))
     fields: dict[str, Fields] = {}
     css = (ROOT / "style.css").read_text(encoding="utf-8")
     with gr.Blocks(css=css, analytics_enabled=False) as page:
@@ -43,7 +45,7 @@ def build(models: Path) -> Any:
             with gr.Column(elem_id=f"tab_{tab}"):
                 gr.Number(512, label="Width", elem_id=f"{tab}_width")
                 gr.Number(640, label="Height", elem_id=f"{tab}_height")
-                panel = build_panel(tab, lambda name, tab=tab: f"{tab}_instantid_{name}", service, Beginning())
+                panel = build_panel(tab, lambda name, tab=tab: f"{tab}_instantid_{name}", service, PanelDefaults())
                 fields[tab] = [(gr.Textbox("", label="Prompt"), "Prompt"), *pasting.fields(panel)]
         send(button, fields["txt2img"], fields["img2img"], ["Prompt", *pasting.sent])
         page.load(None, [], [], **{JS: _scripts()})

@@ -22,13 +22,15 @@ from torch import Tensor, nn
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from lib_instantid.face.keypoints import draw_keypoints
-from lib_instantid.guidance.attachment import attach
-from lib_instantid.guidance.guidance import Guidance, PlacedPerson, make_guidance
-from lib_instantid.guidance.schedule import Step
-from lib_instantid.guidance.settings import Person, Settings
-from lib_instantid.nets.adapter import Adapter, load_adapter
-from lib_instantid.nets.identitynet import IdentityNet, load_identitynet
+from lib_instantid.adapters.instantid.files import load_adapter, load_identitynet
+from lib_instantid.adapters.instantid.prepare import PlacedPerson, Prepared, prepare
+from lib_instantid.adapters.instantid.settings import Person
+from lib_instantid.adapters.settings import Settings
+from lib_instantid.conditioning.attachment import attach
+from lib_instantid.conditioning.schedule import Step
+from lib_instantid.encoders.face.keypoints import draw_keypoints
+from lib_instantid.networks.adapter import Adapter
+from lib_instantid.networks.controlnet import ControlNet
 from tests.ldm_unet import ldm_unet_like, ldm_vector
 from tests.parity.fixture import Fixture, read_fixture, write_weights
 
@@ -56,7 +58,7 @@ def compare(folder: Path) -> Iterator[Row]:
         yield from _compare(fixture, adapter, net)
 
 
-def _compare(fixture: Fixture, adapter: Adapter, net: IdentityNet) -> Iterator[Row]:
+def _compare(fixture: Fixture, adapter: Adapter, net: ControlNet) -> Iterator[Row]:
     expected_map = fixture.io["keypoint_map"].numpy()
     drawn = draw_keypoints(fixture.io["keypoints"].numpy(), *fixture.size)
     yield Row("keypoint_map (pixels that differ)", float(np.any(drawn != expected_map, axis=-1).sum()))
@@ -66,7 +68,9 @@ def _compare(fixture: Fixture, adapter: Adapter, net: IdentityNet) -> Iterator[R
     for family, unet, call in unets(fixture):
         yield Row(f"noise_plain, {family}", relative_error(call(), fixture.io["noise_plain"]))
         for case, settings in CASES.items():
-            with attach(unet, guidance_for(fixture, adapter, net, **settings), rows_of=lambda _: ROWS, step=one_step):
+            with attach(
+                unet, guidance_for(fixture, adapter, net, **settings).conditioning, rows_of=lambda _: ROWS, step=one_step
+            ):
                 yield Row(f"{case}, {family}", relative_error(call(), fixture.io[case]))
 
 
@@ -84,10 +88,10 @@ def one_step() -> Step:
 def guidance_for(
     fixture: Fixture,
     adapter: Adapter,
-    net: IdentityNet,
+    net: ControlNet,
     adapter_strength: float = ADAPTER_STRENGTH,
     face_region: str = "everywhere",
-) -> Guidance:
+) -> Prepared:
     io = fixture.io
     width, height = fixture.size
     person = Person(
@@ -99,11 +103,11 @@ def guidance_for(
     )
     placed = PlacedPerson(embedding=io["embedding"][0].numpy(), keypoints=io["keypoints"].numpy(), box=io["face_box"].numpy())
     settings = Settings(enabled=True, people=[person], face_region=face_region)  # type: ignore[arg-type]
-    return make_guidance(settings, [placed], fixture.size, adapter, lambda: net)
+    return prepare(settings, [placed], fixture.size, adapter, lambda: net)
 
 
 @torch.no_grad()
-def _compare_residuals(fixture: Fixture, guidance: Guidance) -> Iterator[Row]:
+def _compare_residuals(fixture: Fixture, guidance: Prepared) -> Iterator[Row]:
     io, net, person = fixture.io, guidance.identitynet, guidance.people[0]
     vector = ldm_vector(fixture.unet, io["text_embeds"], io["time_ids"])
     hint, context = net.prepare_hint(person.keypoint_map), net.prepare_context(person.face.tokens)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from lib_instantid.webui.engine import Engine, Keep
+from lib_instantid.webui.model_store import Keep, ModelStore
 from lib_instantid.webui.script import Extension
 from tests.webui.test_extension import Host
 
@@ -18,5 +18,5 @@ def extension(diffusers_unet: nn.Module, weights_folder: Path, tmp_path: Path) -
     for name in ("ControlNetModel", "antelopev2"):
         shutil.copytree(weights_folder / name, tmp_path / name)
     shutil.copy(weights_folder / "ip-adapter.bin", tmp_path)
-    engine = Engine(lambda: [tmp_path], lambda: Keep.CPU)
-    return Extension(Host(diffusers_unet), engine, lambda: tmp_path, lambda: [])  # type: ignore[arg-type]
+    store = ModelStore(lambda: [tmp_path], lambda: Keep.CPU, lambda: tmp_path)
+    return Extension(Host(diffusers_unet), store, lambda: [])  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -106,3 +107,8 @@ def parsed(infotext: str) -> dict[str, str]:
     """The values of an infotext, as the WebUIs paste them."""
     pairs = VALUE.findall(infotext.strip().split("\n")[-1])
     return {key: json.loads(text) if text.startswith('"') and text.endswith('"') else text for key, text in pairs}
+
+
+def stored(identities: Path, *files: str) -> Any:
+    """What an infotext is restored with: a folder of saved identities, and names of files of each role."""
+    return SimpleNamespace(identities=identities, names=lambda _: files)

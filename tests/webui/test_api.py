@@ -30,14 +30,15 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from lib_instantid import __version__
-from lib_instantid.face.analyser import Analyser, open_analyser
-from lib_instantid.face.identity import cosine
-from lib_instantid.face.identity_files import load_identity
-from lib_instantid.face.keypoints import draw_keypoints
+from lib_instantid.encoders.face.analyser import Analyser, open_analyser
+from lib_instantid.encoders.face.identity import cosine
+from lib_instantid.encoders.face.identity_files import load_identity
+from lib_instantid.encoders.face.keypoints import draw_keypoints
+from lib_instantid.encoders.face.photos import Photos
 from lib_instantid.webui.api import DRAINED, MAX_BODY, add_routes
 from lib_instantid.webui.documentation import POINTS, ROUTES, Route
 from lib_instantid.webui.routes import Services
-from tests.face.scenes import GREEN, squares
+from tests.encoders.face.scenes import GREEN, squares
 
 
 def encoded(picture: np.ndarray) -> str:
@@ -72,7 +73,7 @@ def application(services: Services, dependencies: list[Any] | None) -> FastAPI:
 
 @pytest.fixture(scope="module")
 def analyser(weights_folder: Path) -> Analyser:
-    return open_analyser("builtin", weights_folder)
+    return Photos(open_analyser("builtin", weights_folder))
 
 
 @pytest.fixture
@@ -128,7 +129,7 @@ def test_a_photo_on_its_side_is_turned_as_a_generation_turns_it(
         def faces(self, picture: Any) -> Any:
             return analyser.faces(picture) if picture.shape[1] > picture.shape[0] else ()
 
-    own = TestClient(application(dataclasses.replace(services, analyser=Upright), []))  # type: ignore[arg-type]
+    own = TestClient(application(dataclasses.replace(services, analyser=lambda: Photos(Upright())), []))  # type: ignore[arg-type]
     answer = own.post("/instantid/faces", json={"photo": encoded(lying)}).json()
     assert (answer["turned"], answer["width"], answer["height"]) == (90, 300, 200)
     assert (

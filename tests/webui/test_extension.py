@@ -14,20 +14,20 @@ import torch
 from PIL import Image
 from torch import nn
 
+from lib_instantid.adapters.instantid import files as instantid_files
+from lib_instantid.adapters.instantid.recognise import ADAPTER, IDENTITYNET
+from lib_instantid.conditioning.attachment import Attachment, attach
+from lib_instantid.conditioning.parts import Conditioning
+from lib_instantid.conditioning.schedule import Step
+from lib_instantid.encoders.face import photos as photos_module
 from lib_instantid.errors import MissingModelFile
-from lib_instantid.face import photos as photos_module
-from lib_instantid.guidance import people as people_module
-from lib_instantid.guidance.attachment import Attachment, attach
-from lib_instantid.guidance.guidance import Guidance
-from lib_instantid.guidance.schedule import Step
-from lib_instantid.nets.identitynet import IdentityNet
-from lib_instantid.webui import engine as engine_module
-from lib_instantid.webui.engine import Engine, Keep
-from lib_instantid.webui.generation import InstantID
-from lib_instantid.webui.remembering import RememberingAnalyser
+from lib_instantid.networks.controlnet import ControlNet
+from lib_instantid.webui import model_store
+from lib_instantid.webui.model_store import Keep, ModelStore
+from lib_instantid.webui.run_state import StopGeneration
 from lib_instantid.webui.script import NOTES, Extension
 from tests.conftest import HEIGHT, ROWS, WIDTH, Call
-from tests.face.scenes import squares
+from tests.encoders.face.scenes import squares
 
 
 class Host:
@@ -40,19 +40,19 @@ class Host:
         self.freed = self.changed = 0
         self.device = CPU
 
-    def place(self, net: IdentityNet) -> None:
+    def place(self, net: ControlNet) -> None:
         net.to(self.device)
 
-    def rest(self, net: IdentityNet) -> None:
+    def rest(self, net: ControlNet) -> None:
         net.to(CPU)
 
     def model_changed(self) -> None:
         self.changed += 1
 
-    def attach(self, guidance: Guidance, comment: Any) -> None:
+    def attach(self, conditioning: Conditioning, comment: Any) -> None:
         del comment
-        self.sizes.append(tuple(guidance.people[0].keypoint_map.shape[2:]))
-        self.attachment = attach(self.unet, guidance, rows_of=lambda _: ROWS, step=lambda: Step(index=0, total=1))
+        self.sizes.append(conditioning.size[::-1])
+        self.attachment = attach(self.unet, conditioning, rows_of=lambda _: ROWS, step=lambda: Step(index=0, total=1))
 
     def refuse(self, error: Exception) -> None:
         def hook(*_: Any) -> None:
@@ -111,8 +111,8 @@ def folder(weights_folder: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def extension(host: Host, folder: Path) -> Extension:
-    engine = Engine(lambda: [folder], lambda: Keep.CPU)
-    return Extension(host, engine, lambda: folder / "identities", lambda: [])  # type: ignore[arg-type]
+    store = ModelStore(lambda: [folder], lambda: Keep.CPU, lambda: folder / "identities")
+    return Extension(host, store, lambda: [])  # type: ignore[arg-type]
 
 
 def run(extension: Extension, call: Call, arguments: list[Any], p: P | None = None, x: torch.Tensor = X) -> torch.Tensor:
@@ -135,8 +135,8 @@ def test_enabled_it_acts_and_disabled_it_does_nothing(extension: Extension, call
 
 def test_disabled_it_looks_for_no_file(host: Host, call: Call) -> None:
     asked: list[int] = []
-    engine = Engine(lambda: asked.append(1) or [], lambda: Keep.CPU)  # type: ignore[func-returns-value]
-    run(Extension(host, engine, Path, list), call, [False])  # type: ignore[arg-type]
+    store = ModelStore(lambda: asked.append(1) or [], lambda: Keep.CPU, Path)  # type: ignore[func-returns-value]
+    run(Extension(host, store, list), call, [False])  # type: ignore[arg-type]
     assert asked == []
 
 
@@ -153,7 +153,7 @@ def test_what_is_wrong_stops_the_generation_inside_sampling(
     extension: Extension, call: Call, host: Host, request_: dict[str, Any], words: str
 ) -> None:
     plain, right = call(host.unet), run(extension, call, [ONE])
-    with pytest.raises(InstantID, match=words) as caught:
+    with pytest.raises(StopGeneration, match=words) as caught:
         run(extension, call, [request_])
     assert vars(caught.value)["status_code"] == 422
     assert vars(caught.value)["detail"] == str(caught.value)
@@ -163,13 +163,13 @@ def test_what_is_wrong_stops_the_generation_inside_sampling(
 
 def test_an_error_nobody_thought_of_stops_it_too(extension: Extension, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extension.host, "place", lambda _: 1 / 0)
-    with pytest.raises(InstantID, match="internal error, ZeroDivisionError"):
+    with pytest.raises(StopGeneration, match="internal error, ZeroDivisionError"):
         run(extension, call, [ONE])
 
 
 def test_missing_files_are_named_with_where_they_were_looked_for(extension: Extension, call: Call, folder: Path) -> None:
     (folder / "ip-adapter.bin").rename(folder / "hidden.txt")
-    with pytest.raises(InstantID, match="missing: adapter") as caught:
+    with pytest.raises(StopGeneration, match="missing: adapter") as caught:
         run(extension, call, [ONE])
     assert str(folder) in str(caught.value)
     (folder / "hidden.txt").rename(folder / "any name.bin")
@@ -180,7 +180,7 @@ def test_a_damaged_file_is_named_with_the_reason(extension: Extension, folder: P
     content = (folder / "ip-adapter.bin").read_bytes()
     (folder / "ip-adapter.bin").write_bytes(content[:1000])
     with pytest.raises(MissingModelFile, match=r"Not readable: .*ip-adapter\.bin"):
-        _ = extension.engine.adapter
+        extension.store.network(ADAPTER)
 
 
 def test_a_generation_that_died_leaves_nothing_to_the_next(extension: Extension, call: Call, host: Host) -> None:
@@ -229,14 +229,13 @@ def test_hires_passes_act_as_set_with_maps_of_their_own_size(
 def test_the_second_pass_alone_is_refused_where_there_is_none(extension: Extension, call: Call) -> None:
     """It would be a plain picture whose infotext claims InstantID."""
     p = P()
-    with pytest.raises(InstantID, match=r"hires: .*one pass only"):
+    with pytest.raises(StopGeneration, match=r"hires: .*one pass only"):
         run(extension, call, [{**ONE, "hires": "second pass"}], p)
     assert "InstantID" not in p.extra_generation_params
 
 
 def test_a_photo_is_analysed_once(extension: Extension, call: Call) -> None:
-    analyser = extension.engine.analyser
-    assert isinstance(analyser, RememberingAnalyser)
+    analyser = extension.store.analyser
     seen: list[int] = []
     real = analyser._analyser.faces
     analyser._analyser.faces = lambda picture: seen.append(1) or real(picture)  # type: ignore[method-assign]
@@ -247,9 +246,9 @@ def test_a_photo_is_analysed_once(extension: Extension, call: Call) -> None:
 
 def test_a_photo_is_decoded_and_judged_once_whatever_the_passes(extension: Extension, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    for module, name in ((photos_module, "read_picture"), (people_module, "report")):
-        real = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda *given, real=real, name=name: seen.append(name) or real(*given))
+    for name in ("read_picture", "report"):
+        real = getattr(photos_module, name)
+        monkeypatch.setattr(photos_module, name, lambda *given, real=real, name=name: seen.append(name) or real(*given))
     p = P()
     p.enable_hr = True
     pose = {"pose": "pose picture", "pose_picture": photo((60, 50, 80))}
@@ -258,7 +257,7 @@ def test_a_photo_is_decoded_and_judged_once_whatever_the_passes(extension: Exten
     p.is_hr_pass = True
     extension.before_sampling(p, torch.zeros(1, 4, HEIGHT // 4, WIDTH // 4))
     extension.end(p)
-    assert sorted(seen) == ["read_picture", "read_picture", "report"]
+    assert sorted(seen) == ["read_picture", "read_picture", "report", "report"]
 
 
 def test_a_strength_of_zero_loads_and_places_nothing(
@@ -268,7 +267,7 @@ def test_a_strength_of_zero_loads_and_places_nothing(
         raise AssertionError("asked")
 
     plain = call(host.unet)
-    monkeypatch.setattr(engine_module, "load_identitynet", never)
+    monkeypatch.setitem(model_store.LOADERS, IDENTITYNET, never)
     monkeypatch.setattr(host, "place", never)
     monkeypatch.setattr(host, "rest", never)
     found = run(extension, call, [{"people": [{**ONE["people"][0], "identitynet_strength": 0}]}])
@@ -293,13 +292,13 @@ def test_after_a_pass_identitynet_stays_on_the_gpu_only_if_the_person_wants_it(
     """ "meta" is the device that stands for a GPU; what comes back from it must not be asked for its values."""
     moves: list[torch.device] = []
 
-    class Net(IdentityNet):
+    class Net(ControlNet):
         def to(self, *where: Any) -> Any:
             moves.append(torch.device(where[0]))
             return self
 
-    extension = Extension(host, Engine(lambda: [folder], lambda: keep), lambda: folder, lambda: [])  # type: ignore[arg-type]
-    extension.engine.identitynet().__class__ = Net
+    extension = Extension(host, ModelStore(lambda: [folder], lambda: keep, lambda: folder), lambda: [])  # type: ignore[arg-type]
+    extension.store.network(IDENTITYNET).__class__ = Net
     host.device = META
     p = P()
     extension.process(p, [ONE])
@@ -314,11 +313,11 @@ def test_networks_are_loaded_once_or_not_kept_as_the_person_wants(
     host: Host, folder: Path, call: Call, keep: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    for name in ("load_adapter", "load_identitynet"):
-        real = getattr(engine_module, name)
-        monkeypatch.setattr(engine_module, name, lambda path, real=real: read.append(path.name) or real(path))
-    engine = Engine(lambda: [folder], lambda: keep)
-    extension = Extension(host, engine, lambda: folder, lambda: [])  # type: ignore[arg-type]
+    load_adapter, load_identitynet = instantid_files.load_adapter, model_store.LOADERS[IDENTITYNET]
+    monkeypatch.setattr(instantid_files, "load_adapter", lambda path: read.append(path.name) or load_adapter(path))
+    monkeypatch.setitem(model_store.LOADERS, IDENTITYNET, lambda path: read.append(path.name) or load_identitynet(path))
+    store = ModelStore(lambda: [folder], lambda: keep, lambda: folder)
+    extension = Extension(host, store, lambda: [])  # type: ignore[arg-type]
     first = run(extension, call, [ONE])
     assert torch.equal(run(extension, call, [ONE]), first)
     assert len(read) == (4 if keep is Keep.NOTHING else 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from lib_instantid.adapters.fields import Choice, Number, Switch, settings_in
+from lib_instantid.adapters.instantid.people import ResolvedPerson
+from lib_instantid.adapters.instantid.prepare import PlacedPerson
+from lib_instantid.adapters.instantid.record import recorded
+from lib_instantid.adapters.instantid.settings import Person
+from lib_instantid.adapters.settings import Settings, settings_from_dict
+from lib_instantid.encoders.face.faces import short_hash
+from lib_instantid.encoders.face.identity import Identity
+from lib_instantid.encoders.face.identity_files import save_identity
+from lib_instantid.encoders.face.photos import PhotoFace
+from lib_instantid.encoders.face.report import report
 from lib_instantid.errors import PictureError
-from lib_instantid.face.faces import short_hash
-from lib_instantid.face.identity import Identity
-from lib_instantid.face.identity_files import save_identity
-from lib_instantid.face.photos import PhotoFace
-from lib_instantid.face.report import report
-from lib_instantid.guidance.guidance import PlacedPerson
-from lib_instantid.guidance.people import ResolvedPerson
-from lib_instantid.guidance.settings import Person, Settings, settings_from_dict
 from lib_instantid.webui.arguments import settings_of
 from lib_instantid.webui.infotext import KEY, infotext_of, settings_from_infotext
-from tests.face.scenes import a_face, somebody
-from tests.webui.processing import P, create_infotext, parsed
+from tests.encoders.face.scenes import a_face, somebody
+from tests.webui.processing import P, create_infotext, parsed, stored
 
 SIZE = (640, 480)
 PICTURE = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
@@ -39,17 +43,16 @@ name = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 def fields(kind: type, left_out: set[str]) -> dict[str, Any]:
     """A strategy for each number, choice and switch, within its range."""
     found: dict[str, Any] = {}
-    for field in dataclasses.fields(kind):
-        limits = field.metadata
-        if field.name in left_out:
+    for own in settings_in(kind):
+        if own.name in left_out:
             continue
-        if "low" in limits:
-            number = st.integers if field.type == "int" else st.floats
-            found[field.name] = number(limits["low"], limits["high"])
-        elif "options" in limits:
-            found[field.name] = st.sampled_from(limits["options"])
-        elif field.type == "bool":
-            found[field.name] = st.booleans()
+        if isinstance(own.kind, Number):
+            number = st.integers if own.kind.whole else st.floats
+            found[own.name] = number(own.kind.low, own.kind.high)
+        elif isinstance(own.kind, Choice) and not own.kind.numbered:
+            found[own.name] = st.sampled_from(own.kind.options)
+        elif isinstance(own.kind, Switch):
+            found[own.name] = st.booleans()
     return found
 
 
@@ -88,7 +91,8 @@ def any_settings(draw: Any) -> Settings:
 
 def resolved(person: Person) -> ResolvedPerson:
     """As the photos' analysis would give it, with a face at `POINTS`."""
-    photo = PhotoFace(picture=PICTURE, face=a_face())
+    digest = hashlib.sha256(PICTURE.tobytes()).hexdigest()
+    photo = PhotoFace(size=(60, 40), face=a_face(), report=report(PICTURE, a_face()), digest=digest)
     placed = None if person.pose == "none" else POINTS
     return ResolvedPerson(
         identity=Identity(embedding=somebody(1)),
@@ -96,7 +100,6 @@ def resolved(person: Person) -> ResolvedPerson:
             embedding=somebody(1), keypoints=placed, region=np.ones((4, 4), np.float32) if person.region else None
         ),
         photos=tuple(photo for _ in person.photos),
-        reports=tuple(report(PICTURE, photo.face) for _ in person.photos),
         advice=(),
     )
 
@@ -104,7 +107,9 @@ def resolved(person: Person) -> ResolvedPerson:
 def written(given_settings: Settings) -> str:
     """The value as it comes back from the WebUI's infotext."""
     p = P(*SIZE)
-    p.extra_generation_params[KEY] = infotext_of(given_settings, [resolved(one) for one in given_settings.people], SIZE)
+    p.extra_generation_params[KEY] = infotext_of(
+        given_settings, [recorded(given_settings, [resolved(one) for one in given_settings.people], SIZE, None)]
+    )
     return parsed(create_infotext(p, [1], [1], 0))[KEY]
 
 
@@ -126,7 +131,7 @@ def expected_of(person: Person) -> dict[str, Any]:
 @settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(any_settings())
 def test_settings_come_back_from_an_infotext(given_settings: Settings) -> None:
-    restored, lost = settings_from_infotext(written(given_settings), Path("nowhere"), list)
+    restored, lost = settings_from_infotext(written(given_settings), stored(Path("nowhere")))
     for person, own in zip(restored["people"], given_settings.people, strict=True):
         assert not {"pose_picture", "region"} & set(person)
         assert person.get("photos", []) == [f"#{short_hash(PICTURE)}"] * len(own.photos)
@@ -146,7 +151,7 @@ def test_settings_come_back_from_an_infotext(given_settings: Settings) -> None:
 def test_the_picture_is_made_again_with_the_photo_alone() -> None:
     """Pose "photo" stays, so that the same photo places the head and its face region exactly as before."""
     one = Settings(enabled=True, people=[Person(photos=[IMAGE], adapter_strength=0.5)], best_of=4)
-    restored, (sentence,) = settings_from_infotext(written(one), Path("nowhere"), list)
+    restored, (sentence,) = settings_from_infotext(written(one), stored(Path("nowhere")))
     points = np.round(POINTS / SIZE, 5).tolist()
     photos = [f"#{short_hash(PICTURE)}"]
     assert restored == {"people": [{"photos": photos, "adapter_strength": 0.5, "pose": "photo", "keypoints": points}]}
@@ -165,11 +170,11 @@ def test_the_value_is_short_and_holds_nothing_biometric() -> None:
 
 def test_an_identity_that_changed_or_is_gone_is_told(tmp_path: Path) -> None:
     text = written(Settings(enabled=True, people=[Person(identity="Ada", pose="none")]))
-    assert "no identity 'Ada'" in settings_from_infotext(text, tmp_path, list)[1][0]
+    assert "no identity 'Ada'" in settings_from_infotext(text, stored(tmp_path))[1][0]
     save_identity(Identity(embedding=somebody(1), name="Ada"), tmp_path)
-    assert settings_from_infotext(text, tmp_path, list) == ({"people": [{"identity": "Ada", "pose": "none"}]}, ())
+    assert settings_from_infotext(text, stored(tmp_path)) == ({"people": [{"identity": "Ada", "pose": "none"}]}, ())
     save_identity(Identity(embedding=somebody(2), name="Ada"), tmp_path)
-    assert "another one" in settings_from_infotext(text, tmp_path, list)[1][0]
+    assert "another one" in settings_from_infotext(text, stored(tmp_path))[1][0]
 
 
 PERSON = {"identity": "Ada", "pose": "none"}
@@ -194,7 +199,7 @@ STRANGE = {
 
 @pytest.mark.parametrize("strange", STRANGE)
 def test_a_foreign_or_changed_text_restores_nothing_and_says_so(strange: str) -> None:
-    restored, (sentence,) = settings_from_infotext(STRANGE[strange], Path("nowhere"), list)
+    restored, (sentence,) = settings_from_infotext(STRANGE[strange], stored(Path("nowhere")))
     assert restored == {}
     assert "cannot be read" in sentence
     assert "people: empty" not in sentence
@@ -202,7 +207,7 @@ def test_a_foreign_or_changed_text_restores_nothing_and_says_so(strange: str) ->
 
 def test_a_path_in_a_foreign_text_is_not_restored() -> None:
     text = str({"people": [{"photos": ["/etc/passwd"], "pose": "none"}]})
-    restored, (sentence,) = settings_from_infotext(text, Path("nowhere"), list)
+    restored, (sentence,) = settings_from_infotext(text, stored(Path("nowhere")))
     assert restored == {"people": [{"photos": ["#/etc/passwd"], "pose": "none"}]}
     with pytest.raises(PictureError, match=r"people\[1\]\.photos\[1\]: the photo #/etc/passwd .* add it again"):
         settings_of([restored], [Path("/etc")])
@@ -211,18 +216,18 @@ def test_a_path_in_a_foreign_text_is_not_restored() -> None:
 
 def test_a_setting_of_an_earlier_version_is_left_out_and_told(tmp_path: Path) -> None:
     text = "{'people':[{'photos':['ab'],'pose':'none'}],'identitynet_rows':'conditional'}"
-    values, told = settings_from_infotext(text, tmp_path, list)
+    values, told = settings_from_infotext(text, stored(tmp_path))
     assert set(values) == {"people"}
     assert [sentence for sentence in told if "identitynet_rows is no longer" in sentence]
 
 
 def test_the_file_that_acted_is_written_and_asked_for_again_where_it_is_there() -> None:
     own = Settings(enabled=True, people=[Person(identity="Ada", pose="none")])
-    text = infotext_of(own, [resolved(own.people[0])], SIZE, "ControlNet/a.safetensors")
+    text = infotext_of(own, [recorded(own, [resolved(own.people[0])], SIZE, "ControlNet/a.safetensors")])
     assert "'identitynet_file':'ControlNet/a.safetensors'" in text
-    restored, _ = settings_from_infotext(text, Path("nowhere"), lambda: ["b", "ControlNet/a.safetensors"])
+    restored, _ = settings_from_infotext(text, stored(Path("nowhere"), "b", "ControlNet/a.safetensors"))
     assert restored["identitynet_file"] == "ControlNet/a.safetensors"
-    restored, lost = settings_from_infotext(text, Path("nowhere"), lambda: ["b"])
+    restored, lost = settings_from_infotext(text, stored(Path("nowhere"), "b"))
     assert "identitynet_file" not in restored
     assert "identitynet_file: 'ControlNet/a.safetensors' is not here; 'b' is used." in lost
 
@@ -230,12 +235,13 @@ def test_the_file_that_acted_is_written_and_asked_for_again_where_it_is_there() 
 def test_every_setting_is_written() -> None:
     """A field that is added to the settings is in the infotext too."""
     changed: dict[str, Any] = {}
-    for field in dataclasses.fields(Settings):
-        limits = field.metadata
-        if "low" in limits:
-            changed[field.name] = next(v for v in (limits["high"], limits["low"]) if v != field.default)
-        elif "options" in limits:
-            changed[field.name] = next(v for v in limits["options"] if v != field.default)
+    for own in settings_in(Settings):
+        if isinstance(own.kind, Number):
+            changed[own.name] = next(v for v in (own.kind.high, own.kind.low) if v != own.default)
+        elif isinstance(own.kind, Choice):
+            changed[own.name] = next(v for v in own.kind.options if v != own.default)
+        elif own.name == "model":
+            changed[own.name] = "mine"
     changed |= {"adapter_start": 0.5, "identitynet_start": 0.5, "adapter_end": 0.7, "identitynet_end": 0.7}
     own = Settings(enabled=True, people=[Person(photos=[IMAGE], region=IMAGE)], report_similarity=True, **changed)
     text = written(own)

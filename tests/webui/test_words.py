@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lib_instantid.webui.pictures import upload_folder
+from lib_instantid.webui.arguments import upload_folder
 from lib_instantid.webui.words import in_page_words
 
 WORDS = {

@@ -11,33 +11,41 @@ from typing import Any
 
 import pytest
 
+from lib_instantid.adapters.fields import Choice, Name, Number, settings_in
+from lib_instantid.adapters.instantid.settings import Person
+from lib_instantid.adapters.settings import Settings
+from lib_instantid.constants import MAX_PEOPLE
+from lib_instantid.encoders.face.identity import Identity
+from lib_instantid.encoders.face.identity_files import list_identities, save_identity
 from lib_instantid.errors import InstantIDError
-from lib_instantid.face.identity import Identity
-from lib_instantid.face.identity_files import save_identity
-from lib_instantid.guidance.settings import MAX_PEOPLE, Person, Settings
-from lib_instantid.webui.generation import InstantID
 from lib_instantid.webui.infotext import KEY
-from lib_instantid.webui.plot import Plot
+from lib_instantid.webui.run_state import StopGeneration
 from lib_instantid.webui.script import Extension
-from lib_instantid.webui.xyz import axes
-from tests.face.scenes import somebody
+from lib_instantid.webui.xyz import Offered, Plot, axes
+from tests.encoders.face.scenes import somebody
 from tests.webui.processing import P, parsed, process_images
-from tests.webui.test_candidates import ONE, painted
+from tests.webui.test_best_of import ONE, painted
 
 BASE = Settings(
     enabled=True, people=[Person(photos=["a.png"], region="m.png"), Person(photos=["b.png"], pose="none", region="m.png")]
 )
 VARIED = [
-    (kind, field)
+    (kind, own)
     for kind in (Settings, Person)
-    for field in dataclasses.fields(kind)
-    if ("low" in field.metadata or "options" in field.metadata) and field.name != "pose"
+    for own in settings_in(kind)
+    if isinstance(own.kind, Number | Choice) and own.name not in ("pose", "face")
 ]
 
 
 def option(label: str, kind: type, apply: Callable[..., None], **more: Any) -> SimpleNamespace:
     """The WebUIs' `AxisOption`."""
     return SimpleNamespace(label=label, type=kind, apply=apply, **{"choices": None, "confirm": None, **more})
+
+
+def offered(identities: Path, *allowed: Path) -> Offered:
+    """Identities of a folder, and two files of each role."""
+    names = {"identity": lambda: list_identities(identities)}
+    return Offered(names=lambda kind: names.get(kind, lambda: ("a", "b"))(), allowed=lambda: allowed)
 
 
 @pytest.fixture
@@ -54,22 +62,22 @@ def allowed(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def made(plot: Plot, tmp_path: Path, allowed: Path) -> dict[str, Any]:
-    return {axis.label: axis for axis in axes(option, plot, lambda: tmp_path, lambda: [allowed], lambda _: BASE)}
+    return {axis.label: axis for axis in axes(option, plot, offered(tmp_path, allowed), lambda _: BASE)}
 
 
 def test_there_is_an_axis_for_each_number_and_choice_and_none_twice(plot: Plot, tmp_path: Path) -> None:
     def counted(kind: type) -> int:
-        return sum("low" in field.metadata or "options" in field.metadata for field in dataclasses.fields(kind))
+        return sum(isinstance(own.kind, Number | Choice | Name) for own in settings_in(kind))
 
-    labels = [axis.label for axis in axes(option, plot, lambda: tmp_path, list, lambda _: BASE)]
-    assert len(labels) == len(set(labels)) == counted(Settings) + MAX_PEOPLE * (counted(Person) + 3)
+    labels = [axis.label for axis in axes(option, plot, offered(tmp_path), lambda _: BASE)]
+    assert len(labels) == len(set(labels)) == counted(Settings) + MAX_PEOPLE * (counted(Person) + 1)  # and photos
     assert all(label.startswith("[InstantID] ") for label in labels)
 
 
 @pytest.mark.parametrize(("kind", "field"), VARIED, ids=lambda value: getattr(value, "name", ""))
 def test_each_axis_changes_its_own_setting(made: dict[str, Any], plot: Plot, kind: type, field: Any) -> None:
     axis, cell = made[f"[InstantID] {field.name.replace('_', ' ')}"], P()
-    value = axis.choices()[-1] if axis.choices else axis.type((field.metadata["low"] + field.metadata["high"]) / 2)
+    value = axis.choices()[-1] if axis.choices else axis.type((field.kind.low + field.kind.high) / 2)
     axis.apply(cell, value, [value])
     found = plot.applied(cell, BASE)
     after, before = (found, BASE) if kind is Settings else (found.people[0], BASE.people[0])
@@ -127,11 +135,11 @@ def test_a_photo_takes_the_persons_place(made: dict[str, Any], plot: Plot, allow
 
 
 def test_what_cannot_be_is_refused_before_the_first_cell(made: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(InstantID, match="adapter_strength") as caught:
+    with pytest.raises(StopGeneration, match="adapter_strength") as caught:
         made["[InstantID] adapter strength"].confirm(P(), [0.5, 1.6])
     assert caught.value.status_code == 422  # the WebUI's API answers with it
     (tmp_path / "outside.png").write_bytes(b"x")
-    with pytest.raises(InstantID, match="allowed folder"):
+    with pytest.raises(StopGeneration, match="allowed folder"):
         made["[InstantID] photo"].confirm(P(), [str(tmp_path / "outside.png")])
 
 
@@ -149,8 +157,8 @@ def test_an_axis_of_what_is_not_there_is_refused_before_the_first_cell(
     plot: Plot, tmp_path: Path, base: Settings, label: str, words: str
 ) -> None:
     """A cell's error would be a blank cell."""
-    made = {axis.label: axis for axis in axes(option, plot, lambda: tmp_path, list, lambda _: base)}
-    with pytest.raises(InstantID, match=words):
+    made = {axis.label: axis for axis in axes(option, plot, offered(tmp_path), lambda _: base)}
+    with pytest.raises(StopGeneration, match=words):
         made[f"[InstantID] {label}"].confirm(P(), [])
 
 
@@ -174,7 +182,7 @@ def test_a_change_that_does_not_fit_is_an_error(
 
 def test_a_cell_is_the_picture_of_its_settings(extension: Extension, tmp_path: Path) -> None:
     """The generation reads them where it reads its own, so the infotext of a cell is that of the single picture."""
-    own = {axis.label: axis for axis in axes(option, extension.plot, lambda: tmp_path, list, lambda _: BASE)}
+    own = {axis.label: axis for axis in axes(option, extension.plot, offered(tmp_path), lambda _: BASE)}
     outer = P()
     found = []
     for value in (0.2, 0.6):

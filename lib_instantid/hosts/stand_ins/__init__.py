@@ -1,1 +1,1 @@
-"""Small weights of the real layout, random: everything runs with them, and nothing looks like anyone."""
+"""Writes small random weights of the real layout, with which everything runs but no likeness appears."""

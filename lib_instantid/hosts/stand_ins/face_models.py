@@ -1,9 +1,9 @@
 """Small ONNX files with the signatures of antelopev2, for tests and trials without the real models.
 
-What they see: on black, a red square is a face for the detector's coarse grid (stride 32), a green one for the middle
-grid (16), a blue one for the fine grid (8). A square more than five cells wide (160 pixels of the detector's canvas in
-red) is missed, as SCRFD misses faces that are too large. The embedding depends on every part of the aligned crop, with
-a norm of about 20. The files are the same on every machine.
+Their faces are squares on black: red for the detector's coarse grid (stride 32), green for the middle grid (16), blue for the
+fine grid (8). A square more than five cells wide (160 pixels of the detector's canvas in red) is missed, as SCRFD misses faces
+that are too large. The embedding depends on every part of the aligned crop and has a norm of about 20. The files are the same
+on every machine.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lib_instantid.encoders.face.mean_shape import MEAN_SHAPE
+from lib_instantid.encoders.face.model_files import DETECTOR_FILE, LANDMARKS_FILE, RECOGNISER_FILE
 from lib_instantid.errors import MissingPackage
-from lib_instantid.face.mean_shape import MEAN_SHAPE
-from lib_instantid.face.model_files import DETECTOR_FILE, LANDMARKS_FILE, RECOGNISER_FILE
 
 IR_VERSION, OPSET = 6, 11
-"""Old enough for every onnxruntime from 1.16 on."""
+"""Versions that every onnxruntime from 1.16 on can read."""
 
 COLOUR_OF_STRIDE = {8: (-1, -1, 1), 16: (-1, 1, -1), 32: (1, -1, -1)}
 FACE_POINTS = ((-0.4, -0.35), (0.4, -0.35), (0.0, 0.05), (-0.3, 0.45), (0.3, 0.45))
@@ -152,8 +152,8 @@ def _recogniser() -> _Graph:
 
 
 def _landmarks() -> _Graph:
-    """Takes pixels from 0 to 255, as 1k3d68: insightface knows such graphs by nodes named Sub and Mul at their
-    beginning."""
+    """A landmark model that takes pixels from 0 to 255, as 1k3d68 does. insightface recognises this by nodes named Sub and Mul
+    at the beginning of the graph."""
     graph, stream = _Graph(), np.random.RandomState(68)
     picture = graph.input("data", ["None", 3, 192, 192])
     shifted = graph.node("Sub", "Sub", [picture], 127.5)

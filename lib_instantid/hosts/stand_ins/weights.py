@@ -17,7 +17,7 @@ from diffusers import (
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from lib_instantid.units import EMBEDDING_SIZE
+from lib_instantid.constants import EMBEDDING_SIZE
 
 SEED = 0
 TOKENS = 16
@@ -26,7 +26,7 @@ TIME_ID_COUNT = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """Widths of the stand-ins. The block structure, with 70 cross-attentions, is SDXL's; SDXL's widths are in brackets."""
+    """Widths of the stand-ins; comments give SDXL's. The block structure, with 70 cross-attentions, is that of SDXL."""
 
     channels: tuple[int, int, int] = (32, 64, 128)  # (320, 640, 1280)
     depths: tuple[int, int, int] = (1, 2, 10)  # the same
@@ -44,7 +44,7 @@ class Size:
 
 
 def write_weights(folder: Path, size: Size | None = None) -> None:
-    """Write `checkpoint/`, `ip-adapter.bin` and `ControlNetModel/` into the folder, the same ones on every machine."""
+    """Write `checkpoint/`, `ip-adapter.bin` and `ControlNetModel/` into the folder. They are the same on every machine."""
     size = size or Size()
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(SEED)
@@ -71,7 +71,7 @@ def controlnet(size: Size) -> ControlNetModel:
         conditioning_embedding_out_channels=(16, 32, 96, 256),
         **_shape(size),
     )
-    # diffusers makes these layers zero, as training starts; a stand-in that adds nothing would show nothing.
+    # diffusers begins with zeros in these layers, as for training; such a stand-in would have no effect.
     for layer in (*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out):
         nn.init.normal_(layer.weight, std=layer.weight[0].numel() ** -0.5)
     return net
@@ -140,6 +140,8 @@ def _tokenizer(folder: Path) -> CLIPTokenizer:
 
 
 def adapter_file(size: Size, unet: UNet2DConditionModel) -> dict[str, dict[str, Tensor]]:
+    """The content of `ip-adapter.bin` for a UNet: random float32 tensors by the names and in the shapes that `Adapter` takes,
+    such as `image_proj.latents` (1, 16, width)."""
     width = size.resampler
     image_proj = {
         "latents": torch.randn(1, TOKENS, width),

@@ -1,0 +1,12 @@
+"""Systems that condition a picture. Each has a folder with its settings, its weight files and the code that makes parts."""
+
+from __future__ import annotations
+
+from lib_instantid.adapters import instantid
+
+FAMILIES = (instantid.FAMILY,)
+"""Every system. Panel, API and command line offer the settings of these."""
+
+SYSTEM_FILES = tuple(family.files for family in FAMILIES)
+ROLES = tuple(role for files in SYSTEM_FILES for role in files.roles)
+"""The roles of all weight files."""

@@ -1,0 +1,117 @@
+"""InstantID's settings in an infotext.
+
+Photos and masks are recorded as short hashes. A saved identity is recorded by name and by a hash of its embedding, which shows
+if another identity has that name later. The keypoints recorded are those that were used, however the head was placed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lib_instantid.adapters.family import Restored, Sources
+from lib_instantid.adapters.fields import Keypoints, settings_in
+from lib_instantid.adapters.instantid.people import ResolvedPerson
+from lib_instantid.adapters.instantid.placing import Size
+from lib_instantid.adapters.instantid.recognise import IDENTITYNET
+from lib_instantid.adapters.instantid.settings import InstantIDSettings, Person
+from lib_instantid.adapters.record import BY_HASH, COMMON, changed, hash_of
+from lib_instantid.encoders.face.faces import HASH_DIGITS, short_hash
+from lib_instantid.encoders.face.identity_files import load_identity
+from lib_instantid.encoders.face.keypoints import pixels_to_fractions
+from lib_instantid.errors import IdentityFileError, SettingsError
+
+DIGITS = 5
+"""Decimals of detected keypoints, about a hundredth of a pixel. Points placed by hand are not rounded."""
+
+
+def recorded(
+    settings: InstantIDSettings, people: Sequence[ResolvedPerson], size: Size, identitynet: str | None
+) -> dict[str, Any]:
+    """InstantID's settings for the infotext. people: those of the settings, placed in an output of `size`. identitynet: the
+    name of the IdentityNet in use, or None."""
+    pairs = zip(settings.people, people, strict=True)
+    names = {setting.name for setting in settings_in(InstantIDSettings)} - COMMON
+    own = {name: value for name, value in changed(settings, ["identitynet_file"]).items() if name in names}
+    net = {} if identitynet is None else {"identitynet_file": identitynet}
+    return {"people": [_person(person, resolved, settings, size) for person, resolved in pairs], **own, **net}
+
+
+def _person(person: Person, resolved: ResolvedPerson, settings: InstantIDSettings, size: Size) -> dict[str, object]:
+    values = changed(person)
+    if person.photos:
+        values["photos"] = [photo.digest[:HASH_DIGITS] for photo in resolved.photos]
+    else:
+        values["embedding"] = short_hash(resolved.identity.embedding)
+    if person.photo_keypoints:
+        values["photo_keypoints"] = [None if points is None else _numbers(points) for points in person.photo_keypoints]
+    if person.pose == "keypoints" and person.keypoints is not None:
+        values["keypoints"] = _numbers(person.keypoints)
+    elif resolved.placed.keypoints is not None:
+        values["keypoints"] = pixels_to_fractions(resolved.placed.keypoints, *size).astype(float).round(DIGITS).tolist()
+    if person.pose == "pose picture" and person.pose_picture is not None:
+        values["pose_picture"] = hash_of(person.pose_picture, "pose_picture")
+    if settings.face_region == "mask" and resolved.placed.region is not None:
+        values["region"] = short_hash(resolved.placed.region)
+    return values
+
+
+def _numbers(points: Keypoints) -> list[list[float]]:
+    return [[float(x), float(y)] for x, y in points]
+
+
+def restored(values: dict[str, Any], sources: Sources) -> Restored:
+    """Turn InstantID's part of an infotext into settings for the API.
+
+    Photos are only restored as hashes, which a page replaces if it still has the photos. The keypoints that were used are
+    restored too, so that with another photo pose "keypoints" keeps the head in its place. A pose picture is replaced by its
+    keypoints. Raises SettingsError: the photos are not a list.
+    """
+    lost: list[str] = []
+    people = [_restored(person, f"people[{i}]", sources, lost) for i, person in enumerate(values["people"], 1)]
+    found = {**values, "people": people}
+    name = found.get("identitynet_file")
+    there = sources.names(IDENTITYNET) if name is not None else ()
+    if name is not None and name not in there:  # another WebUI's file may have another name here
+        del found["identitynet_file"]
+        used = f"{there[0]!r} is used" if there else "no IdentityNet is"
+        lost.append(f"identitynet_file: {name!r} is not here; {used}.")
+    return found, tuple(lost)
+
+
+def _restored(person: dict[str, Any], field: str, sources: Sources, lost: list[str]) -> dict[str, Any]:
+    if not isinstance(person.get("photos", []), list):
+        raise SettingsError("photos: expected a list of hashes.")
+    values = dict(person)
+    photos, pose_picture, region = (values.pop(name, None) for name in ("photos", "pose_picture", "region"))
+    embedding = values.pop("embedding", None)
+    if "keypoints" in values:
+        values.setdefault("pose", "photo")  # the points say where the photo's face was
+    if photos:
+        values["photos"] = [f"{BY_HASH}{photo}" for photo in photos]
+        lost.append(_lost_photos(field, photos, values.get("pose", "photo")))
+    if pose_picture is not None:
+        values["pose"] = "keypoints"
+        lost.append(
+            f'{field}.pose_picture: {pose_picture} cannot be restored, and pose "keypoints" with its five points stands '
+            'instead; for exactly the same face region add it again and choose pose "pose picture".'
+        )
+    if region is not None:
+        lost.append(f"{field}.region: the mask {region} cannot be restored; add it again.")
+    if "identity" in values:
+        lost += _about_identity(values["identity"], embedding, field, sources)
+    return values
+
+
+def _lost_photos(field: str, photos: list[str], pose: object) -> str:
+    which = ", ".join(map(str, photos))
+    advice = ' With another photo of the person, pose "keypoints" keeps the head where it was.' if pose == "photo" else ""
+    return f"{field}.photos: {which} cannot be restored; add {'it' if len(photos) == 1 else 'them'} again.{advice}"
+
+
+def _about_identity(name: str, embedding: object, field: str, sources: Sources) -> list[str]:
+    try:
+        found = short_hash(load_identity(name, sources.identities).embedding)
+    except (IdentityFileError, SettingsError) as error:
+        return [f"{field}.identity: {error}"]
+    return [] if found == embedding else [f"{field}.identity: {name!r} is another one now than when the picture was made."]

@@ -1,0 +1,1 @@
+"""Lets parts of four kinds act in a UNet, attached by torch hooks."""

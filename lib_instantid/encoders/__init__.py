@@ -1,0 +1,1 @@
+"""Turns pictures into faces, identities and keypoint maps. Imports neither torch nor a WebUI."""

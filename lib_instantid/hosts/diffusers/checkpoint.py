@@ -1,0 +1,195 @@
+"""Opens an SDXL checkpoint as a diffusers pipeline: a diffusers folder, or one file with ldm's names."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from diffusers import StableDiffusionXLPipeline
+from safetensors import SafetensorError, safe_open
+
+from lib_instantid.errors import BadModelFile, DownloadError, MissingModelFile, UnsupportedModel
+from lib_instantid.weights.pickles import CURE, check_torch_file, is_torch_file
+from lib_instantid.weights.reading import DAMAGED
+
+WEIGHTS = "diffusion_pytorch_model"
+V_PREDICTION, ZERO_SNR = "v_pred", "ztsnr"
+"""Names of tensors whose presence marks v-prediction, and zero terminal SNR (the schedule ends with noise alone)."""
+
+EDM = "edm_"
+"""Beginning of the names of tensors that mark an EDM checkpoint (Playground v2.5, CosXL)."""
+
+ZERO_TERMINAL_SNR = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+PREDICTIONS = ("epsilon", "v_prediction")
+"""Kinds of prediction with which InstantID works, by diffusers' names."""
+
+VAE = "first_stage_model."
+SDXL_TEXT_ENCODER = "conditioner.embedders.1.model."
+"""Beginning of the names of SDXL's second text encoder, which SD1.5, SD2 and the refiner lack in their single files."""
+
+
+def load_pipeline(path: Path, dtype: torch.dtype, config: str | None = None) -> StableDiffusionXLPipeline:
+    """Load a checkpoint as a pipeline on the CPU.
+
+    config: for a single file, a diffusers folder of SDXL with tokenizers and configurations, or its name on the hub. With None
+    diffusers downloads them (about 3 MB, kept in the hub's cache).
+    Raises MissingModelFile, BadModelFile, UnsupportedModel, or DownloadError: the configurations cannot be downloaded.
+    """
+    path = path.expanduser()
+    return _load_folder(path, dtype) if path.is_dir() else _load_file(path, dtype, config)
+
+
+def check_checkpoint(path: Path) -> None:
+    """Check a checkpoint without reading its weights. Errors: see `load_pipeline`."""
+    path = path.expanduser()
+    if path.is_dir():
+        _check_folder(path, _torch_files(path))
+    else:
+        _check_names(path, _names_and_metadata(path)[0])
+
+
+def _check_folder(folder: Path, torch_files: list[Path]) -> None:
+    """Check a folder without reading its weights. torch_files: those that will be unpickled."""
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise MissingModelFile(f"checkpoint {folder}: no model_index.json in it; give the folder of a diffusers pipeline.")
+    try:
+        parts = json.loads(index.read_text(encoding="utf-8"))
+        kind = str(parts["_class_name"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadModelFile(f"checkpoint {index}: not a diffusers index ({error}). Fetch the checkpoint again.") from error
+    if not kind.startswith("StableDiffusionXL"):
+        raise UnsupportedModel(f"checkpoint {folder}: this is a {kind}; InstantID needs an SDXL checkpoint.")
+    absent = [name for name, part in parts.items() if isinstance(part, list) and all(part) and not (folder / name).is_dir()]
+    if absent:
+        raise BadModelFile(f"checkpoint {folder}: damaged or incomplete (it has no {', '.join(absent)}). Fetch it again.")
+    for file in torch_files:
+        try:
+            check_torch_file(file)
+        except DAMAGED as error:
+            raise BadModelFile(
+                f"checkpoint {file}: damaged or incomplete ({_first_line(error)}). Fetch it again, as .safetensors."
+            ) from error
+
+
+def _load_folder(folder: Path, dtype: torch.dtype) -> StableDiffusionXLPipeline:
+    torch_files = _torch_files(folder)
+    _check_folder(folder, torch_files)
+    try:
+        pipeline = _quietly(
+            StableDiffusionXLPipeline.from_pretrained,
+            folder,
+            torch_dtype=dtype,
+            local_files_only=True,
+            use_safetensors=None if torch_files else True,
+            variant=_variant(folder),
+        )
+    except (OSError, ValueError, TypeError, AttributeError, SafetensorError) as error:
+        raise BadModelFile(f"checkpoint {folder}: damaged or incomplete ({_first_line(error)}). Fetch it again.") from error
+    _check_scheduler(folder, pipeline.scheduler)
+    return pipeline
+
+
+def _check_scheduler(path: Path, scheduler: Any) -> None:
+    kind = type(scheduler).__name__
+    if kind.startswith(("EDM", "FlowMatch")) or scheduler.config.get("prediction_type") not in PREDICTIONS:
+        raise UnsupportedModel(
+            f"checkpoint {path}: this only looks like SDXL: found {kind}, which predicts something else, expected noise or v "
+            "prediction. InstantID needs an SDXL checkpoint."
+        )
+
+
+def _torch_files(folder: Path) -> list[Path]:
+    """All .bin files of a folder if a part has no .safetensors, as diffusers may then read any; else none."""
+    files = sorted(folder.glob("*/*.bin"))
+    return files if any(not any(file.parent.glob("*.safetensors")) for file in files) else []
+
+
+def _variant(folder: Path) -> str | None:
+    """The variant with which a folder was saved ("fp16"); None if its UNet's file has no variant in its name."""
+    names = [path.name for ending in ("safetensors", "bin") for path in (folder / "unet").glob(f"{WEIGHTS}*.{ending}")]
+    if not names or any(name.rpartition(".")[0] == WEIGHTS or name.startswith(f"{WEIGHTS}-0") for name in names):
+        return None
+    return min(names).split(".")[1].split("-")[0]
+
+
+def _load_file(path: Path, dtype: torch.dtype, config: str | None) -> StableDiffusionXLPipeline:
+    names, metadata = _names_and_metadata(path)
+    _check_names(path, names)
+    scheduling = _scheduling(path, names, metadata)
+    try:
+        pipeline = _quietly(StableDiffusionXLPipeline.from_single_file, str(path), torch_dtype=dtype, config=config)
+    except OSError as error:
+        raise DownloadError(
+            f"checkpoint {path}: its tokenizers and configurations could not be had ({_first_line(error)}). Connect to the "
+            "network once, or give --checkpoint-config the folder of any SDXL checkpoint in diffusers' layout."
+        ) from error
+    _check_scheduler(path, pipeline.scheduler)
+    pipeline.register_modules(scheduler=pipeline.scheduler.from_config(pipeline.scheduler.config, **scheduling))
+    return pipeline
+
+
+def _names_and_metadata(path: Path) -> tuple[list[str], dict[str, str]]:
+    if not path.is_file():
+        raise MissingModelFile(
+            f"checkpoint {path}: no such file or folder. Give an SDXL .safetensors file or a diffusers folder."
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            return list(file.keys()), file.metadata() or {}
+    except (SafetensorError, ValueError) as error:
+        with path.open("rb") as start:
+            if is_torch_file(start.read(2)):
+                raise BadModelFile(
+                    f"checkpoint {path}: a torch file (.ckpt, .bin), which may hold code that runs when it is opened; expected "
+                    f"a .safetensors file. {CURE}"
+                ) from error
+        raise BadModelFile(
+            f"checkpoint {path}: not a whole .safetensors file ({_first_line(error)}). Fetch it again."
+        ) from error
+
+
+def _check_names(path: Path, names: list[str]) -> None:
+    """Raise an error unless the names of the tensors are those of a whole SDXL checkpoint."""
+    if not any(name.startswith(VAE) for name in names) and any(name.startswith(SDXL_TEXT_ENCODER) for name in names):
+        raise BadModelFile(f"checkpoint {path}: it has no VAE ({VAE}*); fetch the version of the checkpoint with its VAE.")
+    if not any(name.startswith(SDXL_TEXT_ENCODER) for name in names):
+        raise UnsupportedModel(
+            f"checkpoint {path}: this is not an SDXL base checkpoint (it has no {SDXL_TEXT_ENCODER}*: SD1.5, SD2, the refiner "
+            "or another kind of file). InstantID needs SDXL."
+        )
+    if any(name.startswith(EDM) for name in names):
+        raise UnsupportedModel(f"checkpoint {path}: it is of the EDM kind (as Playground v2.5); InstantID needs an SDXL one.")
+
+
+def _scheduling(path: Path, names: list[str], metadata: dict[str, str]) -> dict[str, Any]:
+    """The settings for diffusers' schedulers that follow from the file's tensors, metadata and configuration."""
+    v = V_PREDICTION in names or metadata.get("modelspec.prediction_type") == "v" or _config_says_v(path.with_suffix(".yaml"))
+    prediction = {"prediction_type": "v_prediction" if v else "epsilon", "rescale_betas_zero_snr": False}
+    return {**prediction, **ZERO_TERMINAL_SNR} if ZERO_SNR in names else prediction
+
+
+def _config_says_v(path: Path) -> bool:
+    """Whether the .yaml file beside a checkpoint, which the WebUIs read too, names v-prediction in ldm's or sgm's words."""
+    if not path.is_file():
+        return False
+    try:
+        parameters = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["params"]
+        scaling = parameters.get("denoiser_config", {}).get("params", {}).get("scaling_config", {}).get("target", "")
+        return parameters.get("parameterization") == "v" or str(scaling).endswith(".VScaling")
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise BadModelFile(f"checkpoint {path}: not a checkpoint's configuration ({_first_line(error)}). Remove it.") from error
+
+
+def _quietly(load: Any, *args: Any, **kwargs: Any) -> StableDiffusionXLPipeline:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # diffusers' own deprecations, nothing a person can act on
+        return load(*args, add_watermarker=False, **kwargs)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

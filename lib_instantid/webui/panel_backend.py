@@ -1,0 +1,96 @@
+"""The panel's backend in a running WebUI, with the download of missing model files."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from lib_instantid.adapters import FAMILIES, SYSTEM_FILES
+from lib_instantid.errors import InstantIDError
+from lib_instantid.hosts.webui_host import WebuiHost
+from lib_instantid.webui.model_files import Missing
+from lib_instantid.webui.model_store import ModelStore
+from lib_instantid.webui.panel_service import Download, PanelBackend, Status
+from lib_instantid.weights.download import download
+from lib_instantid.weights.system_files import ReleasedFile
+
+LOG = logging.getLogger(__name__)
+
+
+class ModelDownload:
+    """Downloads released files in the background. The WebUI has one for all tabs, so only one download runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._progress = ""
+
+    def text(self, files: Sequence[ReleasedFile]) -> str:
+        """The files to download, with size and licence, in words."""
+        listed = "; ".join(f"{file.path}, {file.size}, {file.licence}" for file in files)
+        return f"To be fetched into {self._folder}: {listed}."
+
+    @property
+    def progress(self) -> str:
+        """A sentence while a download runs and after it failed; otherwise empty."""
+        return self._progress
+
+    @property
+    def running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self, files: Sequence[ReleasedFile]) -> None:
+        """Start the download, unless one runs. If two tabs call this at once, only one starts."""
+        with self._starting:
+            if not self.running:
+                self._progress = "Connecting …"
+                self._thread = threading.Thread(target=self._run, args=(files,), daemon=True)
+                self._thread.start()
+
+    def _run(self, files: Sequence[ReleasedFile]) -> None:
+        try:
+            download(files, self._folder, progress=self._report)
+        except InstantIDError as error:
+            self._progress = str(error)
+        except Exception as error:  # nothing else would show it
+            LOG.exception("the download failed")
+            self._progress = f"The download failed, {type(error).__name__}: {error}. Start it again; the log says more."
+        else:
+            self._progress = ""
+
+    def _report(self, name: str, megabytes: int) -> None:
+        self._progress = f"Fetching {name}, about {megabytes} MB; the WebUI's console shows how far it is."
+
+
+def panel_backend_of(host: WebuiHost, store: ModelStore, folder: Path) -> PanelBackend:
+    """Make the panel's backend. folder: for downloaded model files."""
+    fetching = ModelDownload(folder)
+    last: list[Missing] = []
+
+    def status() -> Status:
+        # During a download the page asks every second, and searching all folders may take longer than that.
+        missing = last[0] if last and fetching.running else store.missing()
+        last[:] = [missing] if missing is not None else []
+        if missing is not None:
+            wanted = missing.files
+            download = Download(
+                text=fetching.text(wanted),
+                start=lambda: fetching.start(wanted),
+                progress=fetching.progress,
+                running=fetching.running,
+            )
+            return Status(problem=missing.text, download=download)
+        files = {role: store.names(role) for system in SYSTEM_FILES for role in system.roles}
+        unet = host.loaded_unet()
+        try:
+            if unet is not None:
+                for family in FAMILIES:
+                    family.check(unet)
+        except InstantIDError as error:
+            return Status(problem=str(error), files=files)
+        return Status(files=files)
+
+    return PanelBackend(analyser=lambda: store.analyser, identities=lambda: store.identities, status=status)

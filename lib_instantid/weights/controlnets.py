@@ -1,0 +1,25 @@
+"""Makes ControlNets of weight files."""
+
+from __future__ import annotations
+
+import torch
+
+from lib_instantid.errors import BadModelFile
+from lib_instantid.networks.controlnet import ControlNet, Shape
+from lib_instantid.networks.controlnet_names import to_diffusers_names
+from lib_instantid.weights.reading import Weights, load_strictly
+
+
+def load_controlnet(weights: Weights, title: str, named: str) -> ControlNet:
+    """Make a ControlNet of SD1.5's or SDXL's shape from weights with diffusers' or ldm's names. It keeps the file's dtype.
+
+    title: what errors call the network. named: the beginning of errors. Raises BadModelFile: not a complete ControlNet.
+    """
+    tensors = to_diffusers_names(weights.tensors)
+    try:
+        with torch.device("meta"):
+            net = ControlNet(Shape.of(tensors))
+    except (LookupError, ValueError) as error:
+        raise BadModelFile(f"{named}: not a complete {title} ({error}). Fetch the file again.") from error
+    load_strictly(net, weights, tensors, title)
+    return net
