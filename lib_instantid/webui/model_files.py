@@ -40,11 +40,10 @@ class ModelFiles:
         return self._of[role]
 
     def names(self, role: str) -> tuple[str, ...]:
-        """The names of the role's files, in the order of `of`; empty if there is none."""
-        try:
-            return tuple(self.of(role))
-        except MissingModelFile:
-            return ()
+        """As `of`; empty where there is none. The panel asks every few seconds, so the folders are looked through once."""
+        if not self._found:
+            self._look()
+        return tuple(self._of.get(role, ()))
 
     def missing(self) -> Missing | None:
         """The files that the first system lacks; None if any system has all the files it needs."""
