@@ -38,6 +38,14 @@ BOX = np.array([30.0, 18.0, 82.0, 80.0])
 ROWS = (False, True)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One worker for what shares a costly beginning: the tests of a file, and those of the page under one gradio."""
+    for item in items:
+        call = getattr(item, "callspec", None)
+        gradio = call.params.get("python") if call else None
+        item.add_marker(pytest.mark.xdist_group(gradio or str(item.path)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     """`make test` has several workers: with two threads each they wait for one another, and take several times as long."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.conftest import SMALL
 from tests.page.browser import Panel, find_chromium, launch
@@ -113,13 +113,21 @@ def _wait(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
     pytest.fail(f"the page did not start:\n{log.read_text()[-3000:]}")
 
 
-@pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1280, "height": 1000})
-    page = context.new_page()
-    page.goto(address)
-    yield page
+@pytest.fixture(scope="package")
+def context(browser: Browser, address: str) -> Iterator[BrowserContext]:
+    """One for the tests of a page, so that gradio's scripts are fetched and compiled once."""
+    context = browser.new_context(base_url=address, viewport={"width": 1280, "height": 1000})
+    context.new_page()
+    yield context
     context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Iterator[Page]:
+    page = context.new_page()
+    page.goto("/")
+    yield page
+    page.close()
 
 
 @pytest.fixture
