@@ -28,7 +28,7 @@ def test_a_sixth_system_reaches_everything_by_its_folder_and_one_entry(tmp_path:
     )
     assert families.read_text().count("tint") == 2
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "tests/adapters/sixth/checks.py"],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/adapters/sixth/checks.py"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
