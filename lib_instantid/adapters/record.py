@@ -53,8 +53,13 @@ def recorded_entry(entry: object) -> dict[str, object]:
 def recorded(settings: Common, family: Family) -> dict[str, object]:
     """The values to record of a system's own settings, its entries first."""
     entries = family.entries.name
-    own = {name: value for name, value in changed(settings).items() if name not in COMMON and name in _names(family)}
-    return {entries: [recorded_entry(entry) for entry in getattr(settings, entries)], **own}
+    return {entries: [recorded_entry(entry) for entry in getattr(settings, entries)], **recorded_own(settings, family.settings)}
+
+
+def recorded_own(settings: Common, kind: type, left_out: Collection[str] = ()) -> dict[str, object]:
+    """The values to record of the settings that a system's class `kind` has beside the common ones, without its entries."""
+    names = {own.name for own in settings_in(kind)} - COMMON
+    return {name: value for name, value in changed(settings, left_out).items() if name in names}
 
 
 def restored(values: Mapping[str, Any], family: Family) -> Restored:
@@ -72,7 +77,3 @@ def restored(values: Mapping[str, Any], family: Family) -> Restored:
 def hash_of(picture: Source, field: str) -> str:
     """The short hash of a picture's pixels. Raises PictureError: see `read_picture`."""
     return short_hash(read_picture(picture, field))
-
-
-def _names(family: Family) -> set[str]:
-    return {own.name for own in settings_in(family.settings)}

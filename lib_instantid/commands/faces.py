@@ -22,7 +22,7 @@ def add_parser(commands: Subparsers) -> None:
 def run(args: argparse.Namespace) -> None:
     analyser = analyser_of(args)
     seen = analyser.see(args.photo, None, args.photo)
-    faces = sorted(seen.faces, key=lambda one: one.face.centre[0])
+    faces = seen.from_left
     described = [describe(one.face, one.report, number) for number, one in enumerate(faces, 1)]
     size, turned = dict(zip(("width", "height"), seen.size, strict=True)), seen.turned
     if args.json:

@@ -130,7 +130,7 @@ class PanelService:
         seen = self._backend.analyser().see(photo, request.get("keypoints"), "photo")
         start = average_head(*seen.size) if seen.likely is None else seen.likely
         shown = _data_url(_png(_small(upright(read_picture(photo), seen.turned)))) if seen.turned else None
-        described = [_described(one) for one in sorted(seen.faces, key=lambda one: one.face.centre[0])]
+        described = [_described(one) for one in seen.from_left]
         found = {"size": seen.size, "faces": described, "hash": seen.digest[:HASH_DIGITS]}
         return {**found, "start": (start / seen.size).tolist(), "turned": shown}
 

@@ -96,7 +96,7 @@ def faces(services: Services, body: Body) -> object:
         raise SettingsError(f"embeddings: found {body['embeddings']!r:.80}, expected true or false.")
     analyser = services.analyser()
     seen = analyser.see(photo, None, "photo")
-    found = sorted(seen.faces, key=lambda one: one.face.centre[0])
+    found = seen.from_left
     described = [describe(one.face, one.report, number) for number, one in enumerate(found, 1)]
     if body.get("embeddings"):
         described = [{**about, "embedding": one.face.embedding.tolist()} for about, one in zip(described, found, strict=True)]

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from lib_instantid.adapters.family import Restored, Sources
-from lib_instantid.adapters.fields import Keypoints, settings_in
+from lib_instantid.adapters.fields import Keypoints
 from lib_instantid.adapters.instantid.people import ResolvedPerson
 from lib_instantid.adapters.instantid.placing import Size
 from lib_instantid.adapters.instantid.recognise import IDENTITYNET
 from lib_instantid.adapters.instantid.settings import InstantIDSettings, Person
-from lib_instantid.adapters.record import BY_HASH, COMMON, changed, hash_of
+from lib_instantid.adapters.record import BY_HASH, changed, hash_of, recorded_own
 from lib_instantid.encoders.face.faces import HASH_DIGITS, short_hash
 from lib_instantid.encoders.face.identity_files import load_identity
 from lib_instantid.encoders.face.keypoints import pixels_to_fractions
@@ -31,8 +31,7 @@ def recorded(
     """InstantID's settings for the infotext. people: those of the settings, placed in an output of `size`. identitynet: the
     name of the IdentityNet in use, or None."""
     pairs = zip(settings.people, people, strict=True)
-    names = {setting.name for setting in settings_in(InstantIDSettings)} - COMMON
-    own = {name: value for name, value in changed(settings, ["identitynet_file"]).items() if name in names}
+    own = recorded_own(settings, InstantIDSettings, ["identitynet_file"])
     net = {} if identitynet is None else {"identitynet_file": identitynet}
     return {"people": [_person(person, resolved, settings, size) for person, resolved in pairs], **own, **net}
 

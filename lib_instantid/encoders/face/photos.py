@@ -147,6 +147,11 @@ class Seen:
     likely: Floats | None
     turned: int
 
+    @property
+    def from_left(self) -> tuple[PhotoFace, ...]:
+        """The faces in the order in which the viewer counts them."""
+        return tuple(sorted(self.faces, key=lambda one: one.face.centre[0]))
+
     def meant(self, which: str | int, field: str) -> PhotoFace:
         """The face that is meant. which: as `choose` takes it. field: what errors name. Raises NoFaceFound, SettingsError."""
         if self.by_hand:
