@@ -10,3 +10,6 @@ FAMILIES = (instantid.FAMILY,)
 SYSTEM_FILES = tuple(family.files for family in FAMILIES)
 ROLES = tuple(role for files in SYSTEM_FILES for role in files.roles)
 """The roles of all weight files."""
+
+LOADERS = {role: load for files in SYSTEM_FILES for role, load in files.load.items()}
+"""For each role, the function that makes a network of a file's path."""

@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_instantid.adapters import ROLES, SYSTEM_FILES
+from lib_instantid.adapters import LOADERS, ROLES, SYSTEM_FILES
 from lib_instantid.commands.batch import run_batch
 from lib_instantid.commands.options import (
     Subparsers,
@@ -126,7 +126,7 @@ def open_host(args: argparse.Namespace) -> DiffusersHost:
     check_checkpoint(args.checkpoint)
     files = {role: getattr(args, role.lower()) or find_role(args.models_dir, role, SYSTEM_FILES) for role in ROLES}
     analyser = analyser_of(args)
-    networks = {role: load(files[role]) for system in SYSTEM_FILES for role, load in system.load.items()}
+    networks = {role: LOADERS[role](path) for role, path in files.items()}
     pipeline = load_pipeline(args.checkpoint, dtype, args.checkpoint_config).to(device)
     for network in networks.values():
         if isinstance(network, ControlNet):

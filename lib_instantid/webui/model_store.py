@@ -9,7 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from lib_instantid.adapters import SYSTEM_FILES
+from lib_instantid.adapters import LOADERS
 from lib_instantid.encoders.face.analyser import open_analyser
 from lib_instantid.encoders.face.identity_files import list_identities
 from lib_instantid.encoders.face.photos import Photos
@@ -18,8 +18,6 @@ from lib_instantid.networks.controlnet import ControlNet
 from lib_instantid.webui.model_files import Missing, ModelFiles
 from lib_instantid.weights.finding import RECOGNISER
 from lib_instantid.weights.storage import Storage, store
-
-LOADERS = {role: load for files in SYSTEM_FILES for role, load in files.load.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from lib_instantid.encoders.face.identity_files import (
     save_identity,
 )
 from lib_instantid.encoders.face.keypoints import draw_keypoints, fractions_to_pixels
-from lib_instantid.encoders.face.photos import PhotoFace, Photos, one_by_one
+from lib_instantid.encoders.face.photos import Look, PhotoFace, Photos, faces_of_photos
 from lib_instantid.encoders.face.picture import picture_size, read_picture
 from lib_instantid.encoders.face.report import describe, stranger_advice
 from lib_instantid.encoders.face.similarity import NO_FACE, similarities
@@ -161,14 +161,13 @@ def _likeness(services: Services, value: object, field: str, embedding: Floats) 
     return NO_FACE if found is None else round(found, 4)
 
 
-def _photo_faces(services: Services, values: Body) -> list[PhotoFace]:
+def _photo_faces(services: Services, values: Body) -> tuple[PhotoFace, ...]:
     """The chosen face of each photo. Photos are decoded one by one, because each may take 200 MB."""
     person = Who(**values)
-    meant = one_by_one(person.photos, person.face, person.photo_keypoints, "photos")
-    return [
-        services.analyser().face_of(_source(services, photo, field), which, points, field)
-        for photo, which, points, field in meant
-    ]
+    look: Look = lambda photo, which, points, field: services.analyser().face_of(  # noqa: E731
+        _source(services, photo, field), which, points, field
+    )
+    return faces_of_photos(person.photos, look, person.face, person.photo_keypoints)
 
 
 def _read(services: Services, value: object, field: str) -> Picture:

@@ -89,17 +89,21 @@ def any_settings(draw: Any) -> Settings:
     return Settings(enabled=True, people=draw(st.lists(person, min_size=1, max_size=4)), **values)
 
 
-def resolved(person: Person) -> ResolvedPerson:
+def looked_at(*_: object) -> PhotoFace:
     """As the photos' analysis would give it, with a face at `POINTS`."""
     digest = hashlib.sha256(PICTURE.tobytes()).hexdigest()
-    photo = PhotoFace(size=(60, 40), face=a_face(), report=report(PICTURE, a_face()), digest=digest)
+    return PhotoFace(size=(60, 40), face=a_face(), report=report(PICTURE, a_face()), digest=digest)
+
+
+def resolved(person: Person) -> ResolvedPerson:
+    """A person whose photos were looked at."""
     placed = None if person.pose == "none" else POINTS
     return ResolvedPerson(
         identity=Identity(embedding=somebody(1)),
         placed=PlacedPerson(
             embedding=somebody(1), keypoints=placed, region=np.ones((4, 4), np.float32) if person.region else None
         ),
-        photos=tuple(photo for _ in person.photos),
+        photos=tuple(looked_at() for _ in person.photos),
         advice=(),
     )
 
@@ -108,7 +112,7 @@ def written(given_settings: Settings) -> str:
     """The value as it comes back from the WebUI's infotext."""
     p = P(*SIZE)
     p.extra_generation_params[KEY] = infotext_of(
-        given_settings, [recorded(given_settings, [resolved(one) for one in given_settings.people], SIZE, None)]
+        given_settings, [recorded(given_settings, [resolved(one) for one in given_settings.people], SIZE, None, looked_at)]
     )
     return parsed(create_infotext(p, [1], [1], 0))[KEY]
 
@@ -223,7 +227,7 @@ def test_a_setting_of_an_earlier_version_is_left_out_and_told(tmp_path: Path) ->
 
 def test_the_file_that_acted_is_written_and_asked_for_again_where_it_is_there() -> None:
     own = Settings(enabled=True, people=[Person(identity="Ada", pose="none")])
-    text = infotext_of(own, [recorded(own, [resolved(own.people[0])], SIZE, "ControlNet/a.safetensors")])
+    text = infotext_of(own, [recorded(own, [resolved(own.people[0])], SIZE, "ControlNet/a.safetensors", looked_at)])
     assert "'identitynet_file':'ControlNet/a.safetensors'" in text
     restored, _ = settings_from_infotext(text, stored(Path("nowhere"), "b", "ControlNet/a.safetensors"))
     assert restored["identitynet_file"] == "ControlNet/a.safetensors"

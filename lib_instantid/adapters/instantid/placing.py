@@ -41,7 +41,7 @@ def _place(people: Sequence[Person], number: int, size: Size, look: Look) -> Hea
         assert person.keypoints is not None  # the settings have checked it
         keypoints = fractions_to_pixels(person.keypoints, *size)
         return Head(keypoints=keypoints, box=box_from_keypoints(keypoints), depths=depths_of(keypoints, None), by_hand=True)
-    source = look(*_first_photo(person, number) if person.pose == "photo" else _pose_picture(people, number))
+    source = look(*_first_photo(person, number) if person.pose == "photo" else pose_picture(people, number))
     placement = crop_and_resize(source.size, size, keep=source.face.box)
     keypoints = placement.points(source.face.keypoints)
     return Head(keypoints=keypoints, box=placement.box(source.face.box), depths=depths_of(keypoints, source.face.landmarks))
@@ -51,7 +51,7 @@ def _first_photo(person: Person, number: int) -> tuple[Source, str | int, npt.Ar
     return next(one_by_one(person.photos, person.face, person.photo_keypoints, f"people[{number}].photos"))
 
 
-def _pose_picture(people: Sequence[Person], number: int) -> tuple[Source, str | int, None, str]:
+def pose_picture(people: Sequence[Person], number: int) -> tuple[Source, str | int, None, str]:
     """The arguments for `Look`: the largest face, or, if several people share the picture, one face each from the left."""
     picture = people[number - 1].pose_picture
     assert picture is not None  # the settings have checked it

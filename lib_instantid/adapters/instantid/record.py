@@ -12,13 +12,14 @@ from typing import Any
 from lib_instantid.adapters.family import Restored, Sources
 from lib_instantid.adapters.fields import Keypoints
 from lib_instantid.adapters.instantid.people import ResolvedPerson
-from lib_instantid.adapters.instantid.placing import Size
+from lib_instantid.adapters.instantid.placing import Size, pose_picture
 from lib_instantid.adapters.instantid.recognise import IDENTITYNET
-from lib_instantid.adapters.instantid.settings import InstantIDSettings, Person
-from lib_instantid.adapters.record import BY_HASH, changed, hash_of, recorded_own
+from lib_instantid.adapters.instantid.settings import InstantIDSettings
+from lib_instantid.adapters.record import BY_HASH, changed, recorded_own
 from lib_instantid.encoders.face.faces import HASH_DIGITS, short_hash
 from lib_instantid.encoders.face.identity_files import load_identity
 from lib_instantid.encoders.face.keypoints import pixels_to_fractions
+from lib_instantid.encoders.face.photos import Look
 from lib_instantid.errors import IdentityFileError, SettingsError
 
 DIGITS = 5
@@ -26,17 +27,18 @@ DIGITS = 5
 
 
 def recorded(
-    settings: InstantIDSettings, people: Sequence[ResolvedPerson], size: Size, identitynet: str | None
+    settings: InstantIDSettings, people: Sequence[ResolvedPerson], size: Size, identitynet: str | None, look: Look
 ) -> dict[str, Any]:
     """InstantID's settings for the infotext. people: those of the settings, placed in an output of `size`. identitynet: the
-    name of the IdentityNet in use, or None."""
-    pairs = zip(settings.people, people, strict=True)
+    name of the IdentityNet in use, or None. look: see `place_heads`."""
     own = recorded_own(settings, InstantIDSettings, ["identitynet_file"])
     net = {} if identitynet is None else {"identitynet_file": identitynet}
-    return {"people": [_person(person, resolved, settings, size) for person, resolved in pairs], **own, **net}
+    each = [_person(settings, number, resolved, size, look) for number, resolved in enumerate(people, 1)]
+    return {"people": each, **own, **net}
 
 
-def _person(person: Person, resolved: ResolvedPerson, settings: InstantIDSettings, size: Size) -> dict[str, object]:
+def _person(settings: InstantIDSettings, number: int, resolved: ResolvedPerson, size: Size, look: Look) -> dict[str, object]:
+    person = settings.people[number - 1]
     values = changed(person)
     if person.photos:
         values["photos"] = [photo.digest[:HASH_DIGITS] for photo in resolved.photos]
@@ -48,8 +50,8 @@ def _person(person: Person, resolved: ResolvedPerson, settings: InstantIDSetting
         values["keypoints"] = _numbers(person.keypoints)
     elif resolved.placed.keypoints is not None:
         values["keypoints"] = pixels_to_fractions(resolved.placed.keypoints, *size).astype(float).round(DIGITS).tolist()
-    if person.pose == "pose picture" and person.pose_picture is not None:
-        values["pose_picture"] = hash_of(person.pose_picture, "pose_picture")
+    if person.pose == "pose picture":
+        values["pose_picture"] = look(*pose_picture(settings.people, number)).digest[:HASH_DIGITS]
     if settings.face_region == "mask" and resolved.placed.region is not None:
         values["region"] = short_hash(resolved.placed.region)
     return values

@@ -18,19 +18,18 @@ from lib_instantid.conditioning.parts import Conditioning
 
 
 class InstantIDRun:
-    """See `family.Run`. Each photo is analysed once, and the parts for each size are made once."""
+    """See `family.Run`. Each photo is analysed once; people are placed and parts made once for each size."""
 
     def __init__(self, settings: InstantIDSettings, sources: Sources) -> None:
         self._settings = settings
         self._sources = sources
+        self._people: dict[Size, tuple[ResolvedPerson, ...]] = {}
         self._prepared: dict[Size, Prepared] = {}
 
     def advice(self, size: Size) -> tuple[str, ...]:
         self._sources.file_name(ADAPTER, self._settings.model, "model")
         self._identitynet()
-        known = self._known  # every photo is looked at before a head is placed as in one of them
-        placed = placed_people(self._settings, known, size, self._sources.analyser.face_of)
-        return tuple(advice for person in placed for advice in person.advice)
+        return tuple(advice for person in self.people(size) for advice in person.advice)
 
     @cached_property
     def _known(self) -> tuple[KnownPerson, ...]:
@@ -39,7 +38,10 @@ class InstantIDRun:
 
     def people(self, size: Size) -> tuple[ResolvedPerson, ...]:
         """The people, placed in an output of this size. Errors: see `known_people`."""
-        return placed_people(self._settings, self._known, size, self._sources.analyser.face_of)
+        if size not in self._people:
+            known = self._known  # every photo is looked at before a head is placed as in one of them
+            self._people[size] = placed_people(self._settings, known, size, self._sources.analyser.face_of)
+        return self._people[size]
 
     def prepared(self, size: Size) -> Prepared:
         """InstantID, prepared for a pass of this size. Errors: see `prepare` and `Sources.network`."""
@@ -55,7 +57,7 @@ class InstantIDRun:
         return self.prepared(size).conditioning
 
     def recorded(self, size: Size) -> Mapping[str, object]:
-        return recorded(self._settings, self.people(size), size, self._identitynet())
+        return recorded(self._settings, self.people(size), size, self._identitynet(), self._sources.analyser.face_of)
 
     def metadata(self, size: Size) -> Mapping[str, object]:
         """For each person what was found in the photos, and the norms of the unconditional and conditional tokens."""
