@@ -56,9 +56,9 @@
         return {element, show, offer};
     };
 
-    /** Controls of all fields in one place. target(): the object that holds their values. */
-    instantid.controls = function (table, place, target, changed) {
-        const made = table.filter((field) => field.place === place).map((field) => {
+    /** Controls of an owner's fields in one place. target(): the object that holds their values. */
+    instantid.controls = function (table, owner, place, target, changed) {
+        const made = table.filter((field) => field.owner === owner && field.place === place).map((field) => {
             const control = instantid.control(field, (value) => {
                 target()[field.name] = value;
                 changed(field.name);

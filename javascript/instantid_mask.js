@@ -1,16 +1,16 @@
 "use strict";
-// A person's region: painted with a brush in the output's proportions, or an uploaded mask. White is the person's.
+// Where a person or pictures act: painted with a brush in the output's proportions, or an uploaded mask. White is inside.
 (function (instantid) {
     const {el, button} = instantid;
     const SIDE = 512;
 
-    /** {element, render()}. The mask is uploaded after each stroke. */
-    instantid.maskField = function (panel, person) {
-        const canvas = el("canvas", {class: "instantid-mask", tabindex: 0, role: "img", "aria-label": "The person's region; paint with the pointer, or upload a mask below"});
+    /** {element, render()}. The mask is uploaded after each stroke. owner: whose `region` it is. what: in words. */
+    instantid.maskField = function (panel, owner, what) {
+        const canvas = el("canvas", {class: "instantid-mask", tabindex: 0, role: "img", "aria-label": `${what}; paint with the pointer, or upload a mask below`});
         const brush = el("input", {type: "range", min: 8, max: 128, value: 48, id: instantid.freshId("brush")});
-        const upload = instantid.pictureField("Or drop a mask picture here, white is the person's region", () => null, (picture) => picture && given(picture));
+        const upload = instantid.pictureField("Or drop a mask picture here, white is inside", () => null, (picture) => picture && given(picture));
         const note = el("p", {class: "instantid-error", role: "alert"});
-        const element = el("div", {class: "instantid-region"}, el("h4", {}, "Region"), canvas,
+        const element = el("div", {class: "instantid-region"}, el("h4", {}, what), canvas,
             el("div", {class: "instantid-row"}, el("label", {htmlFor: brush.id}, "Brush"), brush, button("Everything", () => cover("white")), button("Clear", () => cover("black"))),
             upload.element, note);
 
@@ -20,7 +20,7 @@
             const [w, h] = [Math.round(width * scale), Math.round(height * scale)];
             const paint = canvas.getContext("2d");
             if (canvas.width !== w || canvas.height !== h) {
-                const before = person.region ? canvas.cloneNode() : null;
+                const before = owner.region ? canvas.cloneNode() : null;
                 if (before) before.getContext("2d").drawImage(canvas, 0, 0);
                 Object.assign(canvas, {width: w, height: h});
                 paint.fillRect(0, 0, w, h);
@@ -43,19 +43,19 @@
 
         async function given(picture) {
             await show(picture);
-            person.region = picture;
+            owner.region = picture;
             panel.changed();
         }
 
         function store(empty) {
             if (empty) {
-                person.region = null;
+                owner.region = null;
                 panel.changed();
                 return;
             }
             canvas.toBlob(async (blob) => {
                 try {
-                    person.region = {path: await instantid.upload(blob), url: URL.createObjectURL(blob)};
+                    owner.region = {path: await instantid.upload(blob), url: URL.createObjectURL(blob)};
                     note.textContent = "";
                 } catch (error) {
                     note.textContent = error.message;

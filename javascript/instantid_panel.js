@@ -17,10 +17,10 @@
 
     class Panel {
         constructor(root, data) {
-            const {tab, ids, drawing, presets, beginning, max_people: maxPeople, max_photos: maxPhotos} = data;
+            const {tab, ids, drawing, presets, beginning, max_people: maxPeople, max_photos: maxPhotos, max_prompts: maxPrompts} = data;
             const {name: _, ...strengths} = presets.find((preset) => preset.name === beginning.preset) || presets[0];
             const table = data.table.map((field) => ({...field, default: strengths[field.name] ?? field.default}));
-            Object.assign(this, {root, tab, table, ids, drawing, presets, beginning, maxPeople, maxPhotos, colours: drawing.colours, identities: []});
+            Object.assign(this, {root, tab, table, ids, drawing, presets, beginning, maxPeople, maxPhotos, maxPrompts, colours: drawing.colours, identities: []});
             this.bridge = instantid.bridge(tab, ids);
             this.state = instantid.newState(table);
             this.text = ""; // of the settings
@@ -32,11 +32,12 @@
             this.page = el("div");
             this.hints = instantid.hints(this);
             this.editor = new instantid.Editor(this);
-            this.advanced = instantid.controls(table, "advanced", () => this.state.settings, () => this.changed());
+            this.advanced = instantid.controls(table, "whole", "advanced", () => this.state.settings, () => this.changed());
             const more = el("details", {class: "instantid-advanced"}, el("summary", {}, "Advanced"),
                 el("div", {class: "instantid-columns"}, ...this.advanced.elements));
+            this.prompts = new instantid.Prompts(this);
             this.lostNote = el("div", {class: "instantid-lost", role: "status"});
-            fill(root, this.hints.element, this.lostNote, this.tabs, this.tools, this.page, this.backdropChoice(), this.editor.element, more);
+            fill(root, this.hints.element, this.lostNote, this.tabs, this.tools, this.page, this.backdropChoice(), this.editor.element, this.prompts.element, more);
             root.addEventListener("paste", (event) => this.paste(event));
             document.getElementById(`tab_${tab}`)?.addEventListener("input", () => this.follow());
             this.rebuild();
@@ -97,7 +98,7 @@
         /** Another text than the panel's own stands in the box: from a picture's infotext. */
         restored(text) {
             if (!text || text === this.text || this.written.has(text)) return;
-            const known = Object.values(panels).flatMap((panel) => panel.state.people);
+            const known = Object.values(panels).map((panel) => panel.state);
             this.state = instantid.stateOf(JSON.parse(text), this.table, known);
             this.current = 0;
             this.advanced.show();
@@ -122,6 +123,7 @@
             this.pages = this.state.people.map((person) => new instantid.PersonTab(this, person));
             fill(this.page, ...this.pages.map((page) => page.element));
             this.makeTabs();
+            this.prompts.rebuild();
             this.select(this.current);
             this.changed();
         }
@@ -177,7 +179,10 @@
             const count = people.filter(instantid.isComplete).length;
             const badge = header.querySelector(".instantid-badge") || header.appendChild(el("span", {class: "instantid-badge"}));
             const nobody = people.some((person) => person.photos.length) ? "no face found" : "no photo yet";
-            badge.textContent = `${this.on() ? "on" : "off"}, ${count ? `${count} ${count === 1 ? "person" : "people"}` : nobody}`;
+            const shown = this.state.prompts.flatMap((prompt) => prompt.pictures).length;
+            const pictures = shown ? `${shown} ${shown === 1 ? "picture" : "pictures"} as prompts` : null;
+            const who = count ? `${count} ${count === 1 ? "person" : "people"}` : pictures ? null : nobody;
+            badge.textContent = [this.on() ? "on" : "off", who, pictures].filter(Boolean).join(", ");
         }
 
         paste(event) {

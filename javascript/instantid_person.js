@@ -44,14 +44,14 @@
             this.chooser = instantid.identityChooser(panel, person);
             this.saver = instantid.identitySaver(panel, person);
             this.fromPhotos = el("div", {}, this.photos.element, this.saver.element);
-            this.likeness = instantid.controls(panel.table, "likeness", () => person, () => panel.changed());
-            this.placement = instantid.controls(panel.table, "placement", () => person, () => this.posed());
+            this.likeness = instantid.controls(panel.table, "people", "likeness", () => person, () => panel.changed());
+            this.placement = instantid.controls(panel.table, "people", "placement", () => person, () => this.posed());
             this.posePicture = pictureField("Drop the pose picture here, or click to choose", () => person.posePicture, (picture) => {
                 person.posePicture = picture;
                 this.render();
                 panel.changed();
             });
-            this.mask = instantid.maskField(panel, person);
+            this.mask = instantid.maskField(panel, person, "The person's region");
             this.element = el("div", {role: "tabpanel", id: instantid.freshId("person"), class: "instantid-person"},
                 radios("Who", [["photos", "Photos"], ["identity", "A saved identity"]], person.source, (source) => this.setSource(source)),
                 this.fromPhotos, this.chooser.element, el("h4", {}, "Likeness"), this.presets(),

@@ -2,8 +2,8 @@
 // What the panel holds, and the settings that the generation gets: the object of the API.
 (function (instantid) {
     const EQUAL = 1 + 1e-9; // areas of fractions are not exact
-    const defaultsOf = (table, owner) =>
-        Object.fromEntries(table.filter((field) => field.owner === owner).map((field) => [field.name, field.default]));
+    const defaultsOf = (instantid.defaultsOf = (table, owner) =>
+        Object.fromEntries(table.filter((field) => field.owner === owner).map((field) => [field.name, field.default])));
 
     /** A photo is {file, name, url, path, size, faces, which, keypoints, error}: `which` counts its faces from the left. */
     instantid.newPerson = (table) => ({
@@ -18,7 +18,9 @@
         ...defaultsOf(table, "people"),
     });
 
-    instantid.newState = (table) => ({settings: defaultsOf(table, "whole"), people: [instantid.newPerson(table)]});
+    instantid.newState = (table) => ({settings: defaultsOf(table, "whole"), people: [instantid.newPerson(table)], prompts: []});
+
+    const isUntouched = (person) => person.source === "photos" && !person.photos.length;
 
     instantid.isComplete = (person) =>
         person.source === "identity" ? Boolean(person.identity) : person.photos.some((photo) => photo.path && !photo.error);
@@ -48,11 +50,17 @@
         return own;
     }
 
-    /** size: [width, height] of the output. Nobody is left out in silence: a person without a photo is for Python to refuse. */
-    instantid.settingsOf = (state, table, size, people = state.people) => ({
-        ...state.settings,
-        people: people.map((person) => personSettings(person, table, size)),
-    });
+    /** size: [width, height] of the output. Nobody is left out in silence: a person without a photo is for Python to refuse, unless
+     * pictures as prompts are all that is wanted. */
+    instantid.settingsOf = function (state, table, size, people = state.people) {
+        const {prompts} = state;
+        const own = prompts.length && people.every(isUntouched) ? [] : people;
+        return {
+            ...state.settings,
+            people: own.map((person) => personSettings(person, table, size)),
+            ...(prompts.length ? {image_prompts: prompts.map((prompt) => instantid.promptSettings(prompt, table))} : {}),
+        };
+    };
 
     /** {which, keypoints} that a picture's settings said of a photo. */
     instantid.asExpected = function ({expected: {face, keypoints}}, index) {
@@ -72,7 +80,7 @@
     }
 
     /** A state from settings that something else put into the page: a picture's infotext, or another tab's panel. known: the
-     * people of the page's panels. */
+     * states of the page's panels. */
     instantid.stateOf = function (settings, table, known) {
         const state = instantid.newState(table);
         for (const name of Object.keys(state.settings)) if (name in settings) state.settings[name] = settings[name];
@@ -84,10 +92,12 @@
             person.keypoints = given.keypoints || null;
             if (given.identity && !given.pose) person.pose = "none"; // as the API's default
             person.expected = {face: [].concat(given.face || []), keypoints: given.photo_keypoints || []};
-            takeOver(person, given, known);
+            takeOver(person, given, known.flatMap((other) => other.people));
             return person;
         });
         if (people.length) state.people = people;
+        const prompts = known.flatMap((other) => other.prompts);
+        state.prompts = (settings.image_prompts || []).map((given) => instantid.promptOf(given, table, prompts));
         return state;
     };
 })((window.instantid = window.instantid || {}));

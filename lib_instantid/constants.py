@@ -40,6 +40,9 @@ FACE_CROP = 112
 MAX_PEOPLE = 4
 """The most people in one picture. Each has a colour in the panel and a region of the picture."""
 
+MAX_PROMPTS, MAX_PICTURES = 4, 8
+"""The most image prompts in one generation, and the most pictures of one."""
+
 MAX_PHOTOS = 16
 """The most photos of one identity. More would not improve the mean embedding, and each takes time to analyse."""
 

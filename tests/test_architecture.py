@@ -31,7 +31,7 @@ PAGE = {"gradio", "fastapi"}
 HOSTS = {"a1111.py", "forge.py"}
 """Files of hosts/ that may know a WebUI."""
 ALLOWED = {
-    "encoders": {"numpy", "cv2", "onnxruntime", "insightface", "PIL", "safetensors"},
+    "encoders": {"numpy", "cv2", "onnxruntime", "insightface", "PIL", "safetensors", "torch", "transformers"},
     "networks": {"torch"},
     "weights": {"torch", "safetensors", "huggingface_hub"},
     "adapters": {"torch", "numpy", "cv2", "PIL"},

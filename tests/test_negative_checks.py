@@ -32,7 +32,7 @@ STEP = Step(index=0, total=1)
 def test_1_the_unconditional_tokens_are_the_resampled_zero_vector_and_not_zero(guide: Guide, adapter: Adapter) -> None:
     unconditional = guide().people[0].face.tokens[0]
     assert unconditional.norm() > 1
-    assert torch.allclose(unconditional, adapter.image_proj(torch.zeros(1, 512))[0], atol=1e-6)
+    assert torch.allclose(unconditional, adapter.image_proj(torch.zeros(1, 1, 512))[0], atol=1e-6)
 
 
 def test_2_the_last_keys_of_the_file_reach_the_middle_block(

@@ -157,7 +157,7 @@ def train(run: Path, minutes: float, highest: float, whole: float) -> None:
         context, pooled = model["text"](codes.captions(batch.rows, r, 0.2 if adapted else 0.75))
         empty, faced = torch.from_numpy(r.random((2, len(batch.rows))) < [[0.08], [0.92]])
         context, pooled = context * ~empty[:, None, None], pooled * ~empty[:, None]
-        tokens = model["adapter"].image_proj(references.of(batch.rows, r) * faced[:, None])
+        tokens = model["adapter"].image_proj((references.of(batch.rows, r) * faced[:, None])[:, None])
         model["adapter"].scale(float(adapted))
         x, noise, steps = noisy(batch.codes)
         added = {"text_embeds": pooled, "time_ids": time_ids(len(x))}

@@ -74,7 +74,7 @@ def train(run: Path, minutes: float, highest: float, whole: float) -> None:
         fate = torch.from_numpy(r.random(len(batch.rows)))  # as InstantID: no caption, no face, neither
         captioned, faced = ~((fate < 0.05) | (fate > 0.95)), fate < 0.9
         context, pooled = context * captioned[:, None, None], pooled * captioned[:, None]
-        tokens = model.adapter.image_proj(references.of(batch.rows, r) * faced[:, None])
+        tokens = model.adapter.image_proj((references.of(batch.rows, r) * faced[:, None])[:, None])
         x, noise, steps = noisy(batch.codes)
         added = {"text_embeds": pooled, "time_ids": time_ids(len(x))}
         down, middle = model.identitynet(x, steps, tokens, maps_of(batch), added_cond_kwargs=added, return_dict=False)

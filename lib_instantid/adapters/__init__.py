@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lib_instantid.adapters import instantid
+from lib_instantid.adapters import instantid, ip_adapter
 
-FAMILIES = (instantid.FAMILY,)
+FAMILIES = (instantid.FAMILY, ip_adapter.FAMILY)
 """Every system. Panel, API and command line offer the settings of these."""
 
 SYSTEM_FILES = tuple(family.files for family in FAMILIES)

@@ -48,6 +48,11 @@ class Sources(Protocol):
         """The name of the file that `network` would read. field: the setting that errors name. Errors: see `network`."""
         ...
 
+    @property
+    def context_size(self) -> int | None:
+        """Numbers of a token of the text in the loaded checkpoint's UNet; None if it is not known."""
+        ...
+
     def names(self, role: str) -> tuple[str, ...]:
         """The names of the role's files, beginning with the one used by default; empty if there is no file."""
         ...
@@ -105,7 +110,8 @@ class Family:
     (such as people). wanted: the cure when that list is empty, in words ("add a person with a photo").
     begin: makes a run of settings. restored: makes settings of the values in an infotext.
     check: raises UnsupportedModel for a UNet in which the system cannot act, whatever its networks. place_heads: the heads of
-    all entries in an output of a given size, for the panel's editor; None for a system without heads.
+    all entries in an output of a given size, for the panel's editor; None for a system without heads. needs_faces: whether the
+    face models are among its files.
     gone: removed settings of earlier versions, and the sentence shown for each.
     """
 
@@ -116,6 +122,7 @@ class Family:
     begin: Callable[[Any, Sources], Run]
     restored: Callable[[dict[str, Any], Sources], Restored]
     check: Callable[[nn.Module], None]
+    needs_faces: bool = True
     place_heads: Callable[[Any, Size, Look], tuple[Head | None, ...]] | None = None
     presets: tuple[Preset, ...] = ()
     gone: Mapping[str, str] = field(default_factory=dict)

@@ -35,12 +35,13 @@ def recorded_common(settings: Common) -> dict[str, object]:
     return {name: value for name, value in changed(settings).items() if name in COMMON}
 
 
-def recorded_entry(entry: object) -> dict[str, object]:
-    """The values to record of a system's entry: pictures as hashes, points as they were given."""
-    values = changed(entry)
+def recorded_entry(entry: object, known: Mapping[str, object] | None = None) -> dict[str, object]:
+    """The values to record of a system's entry: pictures as hashes, points as they were given. known: values of settings that
+    need not be made anew, such as hashes of pictures that were read."""
+    values = {**changed(entry), **(known or {})}
     for own in settings_in(type(entry)):
         value = getattr(entry, own.name)
-        if value is None or value == ():
+        if value is None or value == () or own.name in values:
             continue
         if isinstance(own.kind, PictureInput):
             one = own.kind.most is None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_instantid.adapters import LOADERS, ROLES, SYSTEM_FILES
+from lib_instantid.adapters import FAMILIES, LOADERS, ROLES, SYSTEM_FILES
 from lib_instantid.commands.batch import run_batch
 from lib_instantid.commands.options import (
     Subparsers,
@@ -16,10 +17,11 @@ from lib_instantid.commands.options import (
     analyser_of,
     quiet_libraries,
 )
-from lib_instantid.commands.settings_options import add_settings, given, settings_of
+from lib_instantid.commands.settings_options import add_settings, given, lists_given, settings_of
 from lib_instantid.errors import SettingsError
 
 if TYPE_CHECKING:
+    from lib_instantid.adapters.family import Family
     from lib_instantid.hosts.diffusers.host import DiffusersHost
     from lib_instantid.hosts.diffusers.request import GenerationRequest
 
@@ -41,7 +43,8 @@ def add_weights(group: Any, *, required: bool = True) -> None:
     group.add_argument("--checkpoint", type=Path, required=required, help="SDXL: a .safetensors file or a diffusers folder")
     group.add_argument("--checkpoint-config", help="for a single file: a diffusers folder of SDXL, or its name on the hub")
     for role in ROLES:
-        group.add_argument(f"--{role.lower()}", type=Path, help=f"{role}, file or folder (of the models folder)")
+        text = f"{role}, file or folder (of the models folder)"
+        group.add_argument(f"--{role.lower().replace(' ', '-')}", dest=role, type=Path, help=text)
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps … (auto)")
     group.add_argument("--dtype", choices=DTYPES, help="fp16 on a GPU, fp32 on a CPU")
 
@@ -77,7 +80,7 @@ def _run_batch(args: argparse.Namespace) -> None:
     if args.photos_dir and (args.photos or args.identity):
         raise SettingsError("photos_dir: its photos stand in place of --photo and --identity; leave those out.")
     quiet_libraries()
-    run_batch(args, lambda one: _request(one, settings_of(one)), lambda: open_host(args))
+    run_batch(args, lambda one: _request(one, settings_of(one)), lambda: open_host(args, _families(args)))
 
 
 def _run_one(args: argparse.Namespace) -> None:
@@ -95,7 +98,7 @@ def _run_one(args: argparse.Namespace) -> None:
     request = _request(args, settings)
     check_sources(request)
     check_out(args.out.parent)
-    host = open_host(args)
+    host = open_host(args, _families(args))
     result = host.generate(request)
     for path in save_pictures(args.out, metadata_of(request, result), result):
         print(path)
@@ -109,8 +112,15 @@ def _request(args: argparse.Namespace, settings: Any) -> GenerationRequest:
     return GenerationRequest(settings=settings, **given(args, [own.name for own in dataclasses.fields(GenerationRequest)]))
 
 
-def open_host(args: argparse.Namespace) -> DiffusersHost:
-    """The host with everything loaded and on its device. All files are found and the checkpoint is checked before loading."""
+def _families(args: argparse.Namespace) -> list[Family]:
+    """The systems that these options use; of a folder of photos, those of people."""
+    lists = lists_given(args) | ({FAMILIES[0].entries.name} if args.photos_dir else set())
+    return [family for family in FAMILIES if family.entries.name in lists]
+
+
+def open_host(args: argparse.Namespace, families: Sequence[Family]) -> DiffusersHost:
+    """The host with everything that these systems need, loaded and on its device. All files are found and the checkpoint is
+    checked before loading."""
     import torch
 
     from lib_instantid.hosts.diffusers.checkpoint import check_checkpoint, load_pipeline
@@ -124,7 +134,8 @@ def open_host(args: argparse.Namespace) -> DiffusersHost:
     device = choose_device(args.device)
     dtype = getattr(torch, DTYPES[args.dtype or ("fp32" if device.type == "cpu" else "fp16")])
     check_checkpoint(args.checkpoint)
-    files = {role: getattr(args, role.lower()) or find_role(args.models_dir, role, SYSTEM_FILES) for role in ROLES}
+    roles = [role for family in families for role in family.files.roles]
+    files = {role: vars(args)[role] or find_role(args.models_dir, role, SYSTEM_FILES) for role in roles}
     analyser = analyser_of(args)
     networks = {role: LOADERS[role](path) for role, path in files.items()}
     pipeline = load_pipeline(args.checkpoint, dtype, args.checkpoint_config).to(device)

@@ -36,4 +36,5 @@ def _download(args: argparse.Namespace, folders: list[Path]) -> None:
     from lib_instantid.weights.finding import find_models, missing
     from lib_instantid.weights.system_files import HUB
 
-    download(missing(find_models(folders, SYSTEM_FILES), SYSTEM_FILES), args.models_dir, endpoint=args.endpoint or HUB)
+    wanted = [file for file in missing(find_models(folders, SYSTEM_FILES), SYSTEM_FILES) if file.sha256 is not None]
+    download(wanted, args.models_dir, endpoint=args.endpoint or HUB)

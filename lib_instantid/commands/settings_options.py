@@ -39,6 +39,12 @@ class Listed:
         return {self.prefix + own.name: own for own in self.entries.settings}
 
     @property
+    def pictures(self) -> str | None:
+        """The name of the parser's value with the first entry's pictures, if the option for further entries takes these too."""
+        lists = [name for name, own in self.options.items() if isinstance(own.kind, PictureInput) and own.kind.most]
+        return lists[0] if self.prefix and lists else None
+
+    @property
     def further(self) -> str:
         """The name of the parser's value with further entries, given as JSON."""
         return f"further_{self.entries.name}"
@@ -59,7 +65,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         group = parser.add_argument_group(title)
         for name, own in listed.options.items():
             _add(group, name, own)
-        example = f'a further {title}, as JSON: {{"{listed.entries.settings[0].name}": …}}'
+        first = listed.entries.settings[0].name
+        example = f'a further {title}, as JSON: {{"{first}": …}}' + ("; or a picture of the first" if listed.pictures else "")
         group.add_argument(_option(title), dest=listed.further, action="append", default=[], metavar="JSON", help=example)
 
 
@@ -91,10 +98,28 @@ def settings_of(args: argparse.Namespace) -> Any:
     """The settings of the options. Each list holds the entry of the options, then those given as JSON. Raises SettingsError."""
     values: dict[str, Any] = {**given(args, [own.name for own in settings_in(Settings)]), "enabled": True}
     for listed in lists():
-        first = {own.name: vars(args)[name] for name, own in listed.options.items() if vars(args).get(name) is not None}
-        said = any(first.get(own.name, []) not in (own.default, []) for own in listed.options.values())
-        values[listed.entries.name] = ([first] if said else []) + [_json(listed, text) for text in vars(args)[listed.further]]
+        values[listed.entries.name] = _entries(listed, args)
     return settings_from_dict(values)
+
+
+def lists_given(args: argparse.Namespace) -> frozenset[str]:
+    """The names of the lists for which the options give an entry. Raises SettingsError: a further entry is not valid JSON."""
+    return frozenset(listed.entries.name for listed in lists() if _entries(listed, args))
+
+
+def _entries(listed: Listed, args: argparse.Namespace) -> list[Any]:
+    first = {own.name: vars(args)[name] for name, own in listed.options.items() if vars(args).get(name) is not None}
+    further = vars(args)[listed.further]
+    if listed.pictures is not None:
+        own_name = listed.options[listed.pictures].name
+        first[own_name] = [*first.get(own_name, []), *(text for text in further if not _is_json(text))]
+        further = [text for text in further if _is_json(text)]
+    said = any(first.get(own.name, []) not in (own.default, []) for own in listed.options.values())
+    return ([first] if said else []) + [_json(listed, text) for text in further]
+
+
+def _is_json(text: str) -> bool:
+    return text.lstrip().startswith("{")
 
 
 def given(args: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class ActingAttention:
     def __call__(self, site: Site, query: Tensor, moment: Moment) -> Tensor | None:
         """query (B, N, C) of a cross-attention → the attention to add to the text's, (B, N, C); None if the part does not
         act."""
-        strength = self._part.strength_at(site.number)
+        strength = self._part.strength_at(site)
         if not strength or not self._part.window.holds(moment.step):
             return None
         added = attend(query, self._keys_values_at(site.number, moment.rows, query), site.heads)

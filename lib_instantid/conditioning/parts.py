@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from lib_instantid.conditioning.schedule import ALWAYS, ControlMode, Window
+from lib_instantid.conditioning.sites import Site
 from lib_instantid.networks.attention import KeyValue
 from lib_instantid.networks.controlnet import ControlNet
 
@@ -25,20 +26,20 @@ class AttentionPart:
 
     keys_values: by the number of the attention (`sites`), (2, T, width of the attention) each; row 0 is unconditional, row 1
     conditional.
-    strength: one for all attentions, or by their numbers.
+    strength: one for all attentions, or a function of a `Site`'s `block` and `blocks`.
     region: (H, W) mask in output pixels, from 0 to 1; None for everywhere.
     misfit: end of the error for a UNet with other attentions: whose keys and values these are, and the cure.
     """
 
     keys_values: Mapping[int, KeyValue]
-    strength: float | Mapping[int, float]
+    strength: float | Callable[[int, int], float]
     misfit: str
     window: Window = ALWAYS
     region: Tensor | None = None
 
-    def strength_at(self, number: int) -> float:
-        """The strength at the attention of this number."""
-        return self.strength if isinstance(self.strength, float) else self.strength.get(number, 0.0)
+    def strength_at(self, site: Site) -> float:
+        """The strength at an attention."""
+        return self.strength if isinstance(self.strength, float | int) else self.strength(site.block, site.blocks)
 
     def cut(self, span: Span) -> AttentionPart:
         """The part for a piece of the output."""

@@ -1,6 +1,7 @@
-"""The resampler: turns a face embedding into tokens for the cross-attentions.
+"""Perceivers: queries that attend to an embedding or to image features, and become tokens for the cross-attentions.
 
-Source: InstantID ip_adapter/resampler.py at 2145b67 (a perceiver as in open_flamingo), with its parameter names.
+Source: InstantID ip_adapter/resampler.py at 2145b67 and IP-Adapter ip_adapter_faceid.py (perceivers as in open_flamingo), with
+their parameter names.
 """
 
 from __future__ import annotations
@@ -31,22 +32,22 @@ class LayerNorm(nn.LayerNorm):
 
 
 class PerceiverAttention(nn.Module):
-    """Attention of the latents (here: the resampler's learnt queries) to the projected embedding and to themselves."""
+    """Attention of the latents (here: the perceiver's queries) to the projected features and to themselves."""
 
     def __init__(self, size: int, inner_size: int) -> None:
         super().__init__()
         self.heads = inner_size // HEAD_SIZE
-        self.norm1 = LayerNorm(size)  # of the embedding
+        self.norm1 = LayerNorm(size)  # of the features
         self.norm2 = LayerNorm(size)  # of the latents
         self.to_q = Linear(size, inner_size, bias=False)
         self.to_kv = Linear(size, inner_size * 2, bias=False)
         self.to_out = Linear(inner_size, size, bias=False)
 
-    def forward(self, embedding: Tensor, latents: Tensor) -> Tensor:
-        """embedding (B, 1, size), latents (B, queries, size) → (B, queries, size)."""
+    def forward(self, features: Tensor, latents: Tensor) -> Tensor:
+        """features (B, N, size), latents (B, queries, size) → (B, queries, size)."""
         latents = self.norm2(latents)
-        # The embedding comes first, as in the source.
-        sequence = torch.cat([self.norm1(embedding), latents], dim=1)
+        # The features come first, as in the source.
+        sequence = torch.cat([self.norm1(features), latents], dim=1)
         query = self._split(self.to_q(latents))
         key, value = map(self._split, self.to_kv(sequence).chunk(2, dim=-1))
         scale = HEAD_SIZE**-0.25  # scales queries and keys alike; this and the float32 softmax are as in the source
@@ -61,17 +62,13 @@ def _feed_forward(size: int, inner_size: int) -> nn.Sequential:
     return nn.Sequential(LayerNorm(size), Linear(size, inner_size, bias=False), nn.GELU(), Linear(inner_size, size, bias=False))
 
 
-class Resampler(nn.Module):
-    """Turns raw face embeddings into tokens; for SDXL, 16 tokens of 2048 numbers. The sizes are read off the weights.
-
-    Computes in float32 from weights of any dtype, because it runs only once per person and every network uses its tokens.
-    """
+class Perceiver(nn.Module):
+    """Turns queries into tokens by attention to features. The sizes are read off the weights, which have any dtype."""
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
-        _, queries, size = weights["latents"].shape
+        size = weights["proj_in.weight"].shape[0]
         depth = len({name.split(".")[1] for name in weights if name.startswith("layers.")})
-        self.latents = nn.Parameter(torch.empty(1, queries, size))
         self.proj_in = Linear(weights["proj_in.weight"].shape[1], size)
         self.layers = nn.ModuleList()
         for i in range(depth):
@@ -80,13 +77,30 @@ class Resampler(nn.Module):
         self.proj_out = Linear(size, weights["proj_out.weight"].shape[0])
         self.norm_out = LayerNorm(weights["proj_out.weight"].shape[0])
 
-    def forward(self, embedding: Tensor) -> Tensor:
-        """embedding (B, 512), raw → tokens (B, T, context size), float32 or wider, on the weights' device."""
-        dtype = torch.promote_types(self.latents.dtype, torch.float32)
-        x = self.proj_in(embedding.to(self.latents.device, dtype)[:, None])
-        latents: Tensor = self.latents.to(dtype).expand(len(x), -1, -1)
+    def tokens(self, latents: Tensor, features: Tensor) -> Tensor:
+        """latents (B, queries, size), features (B, N, their size), both float32 or wider → tokens (B, queries, context
+        size)."""
+        x = self.proj_in(features)
         for layer in self.layers:
             attention, feed_forward = layer.children()
             latents = attention(x, latents) + latents
             latents = feed_forward(latents) + latents
         return self.norm_out(self.proj_out(latents))
+
+
+class Resampler(Perceiver):
+    """A perceiver with learnt queries, `latents`. It turns raw face embeddings (InstantID) or image features (IP-Adapter Plus)
+    into tokens.
+
+    Computes in float32, because it runs only once per person or picture and every network uses its tokens.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        super().__init__(weights)
+        self.latents = nn.Parameter(torch.empty(weights["latents"].shape))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """features (B, N, their size) → tokens (B, T, context size), float32 or wider, on the weights' device."""
+        dtype = torch.promote_types(self.latents.dtype, torch.float32)
+        latents = self.latents.to(dtype).expand(len(features), -1, -1)
+        return self.tokens(latents, features.to(self.latents.device, dtype))

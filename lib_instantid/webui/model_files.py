@@ -72,7 +72,7 @@ class ModelFiles:
 
 
 def _needed(family: Family) -> tuple[str, ...]:
-    return (*family.files.roles, DETECTOR, RECOGNISER)
+    return (*family.files.roles, *((DETECTOR, RECOGNISER) if family.needs_faces else ()))
 
 
 def by_role(found: Sequence[FoundModel], folders: Sequence[Path]) -> dict[str, dict[str, Path]]:

@@ -9,7 +9,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from lib_instantid.adapters import LOADERS
+from lib_instantid.conditioning.sites import context_size
 from lib_instantid.encoders.face.analyser import open_analyser
 from lib_instantid.encoders.face.identity_files import list_identities
 from lib_instantid.encoders.face.photos import Photos
@@ -50,13 +53,16 @@ class ModelStore:
         identities: Callable[[], Path],
         faces: Callable[[], FaceOptions] = FaceOptions,
         storage: Callable[[], Storage] = Storage,
+        unet: Callable[[], nn.Module | None] = lambda: None,
     ) -> None:
         self._keep = keep
         self._identities = identities
         self._faces = faces
         self._storage = storage
+        self._unet = unet
         self._files = ModelFiles(folders)
-        self._loaded: dict[str, tuple[tuple[Path, Storage], Any]] = {}
+        self._loaded: dict[tuple[str, Path, Storage], Any] = {}
+        self._used: set[tuple[str, Path, Storage]] = set()
         self._analyser: tuple[FaceOptions, Photos] | None = None
         self._opening = threading.Lock()
 
@@ -65,17 +71,24 @@ class ModelStore:
         return self._identities()
 
     def network(self, role: str, name: str | None = None) -> Any:
-        """See `family.Sources`. Keeps one network per role; another file replaces it."""
-        wanted = self._files.of(role)[self.file_name(role, name, role)], self._storage()
-        before = self._loaded.get(role)
-        if before is None or before[0] != wanted:
-            self._loaded.pop(role, None)
-            del before  # its memory is needed for the next one
-            network = LOADERS[role](wanted[0])
+        """See `family.Sources`. A role's networks that this generation has not used leave before another of its files is
+        read, as their memory may be needed."""
+        wanted = role, self._files.of(role)[self.file_name(role, name, role)], self._storage()
+        self._used.add(wanted)
+        if wanted not in self._loaded:
+            for other in [own for own in self._loaded if own[0] == role and own not in self._used]:
+                del self._loaded[other]
+            network = LOADERS[role](wanted[1])
             if isinstance(network, ControlNet):
-                store(network, wanted[1])
-            self._loaded[role] = wanted, network
-        return self._loaded[role][1]
+                store(network, wanted[2])
+            self._loaded[wanted] = network
+        return self._loaded[wanted]
+
+    @property
+    def context_size(self) -> int | None:
+        """See `family.Sources`."""
+        unet = self._unet()
+        return None if unet is None else context_size(unet)
 
     def file_name(self, role: str, name: str | None, field: str) -> str:
         """See `family.Sources`."""
@@ -113,6 +126,7 @@ class ModelStore:
 
     def release(self) -> bool:
         """Call after a generation: forgets everything loaded if the settings say so. Returns whether it did."""
+        self._used.clear()
         wanted = self._keep() is Keep.NOTHING
         if wanted:
             self.forget()
@@ -121,6 +135,7 @@ class ModelStore:
     def forget(self) -> None:
         """Drop everything loaded. The next use loads it again."""
         self._loaded.clear()
+        self._used.clear()
         self._analyser = None
 
     def _face_models(self) -> Path:

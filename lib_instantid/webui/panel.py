@@ -22,6 +22,7 @@ from lib_instantid.constants import (
     LIMBS,
     MAX_PEOPLE,
     MAX_PHOTOS,
+    MAX_PROMPTS,
 )
 from lib_instantid.webui.panel_service import PanelService
 from lib_instantid.webui.table import PRESETS, presets_for_page, table_for_page
@@ -72,6 +73,7 @@ def build_panel(tab: str, elem_id: Callable[[str], str], service: PanelService, 
         "drawing": DRAWING,
         "max_people": MAX_PEOPLE,
         "max_photos": MAX_PHOTOS,
+        "max_prompts": MAX_PROMPTS,
     }
     with gr.Accordion("InstantID", open=False, elem_id=elem_id("enabled")):
         enabled = gr.Checkbox(False, label="Use InstantID", elem_id=f"{elem_id('enabled')}-checkbox")

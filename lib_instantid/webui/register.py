@@ -43,7 +43,7 @@ def register() -> tuple[Extension, PanelService, Pasting]:
     """Make a new extension with its callbacks, the service that answers its panels, and the functions that fill them. The
     WebUI's own callback for unloading scripts removes an earlier extension."""
     host = _host()
-    store = ModelStore(lambda: _folders(host), keep, identities_folder, face_options, storage)
+    store = ModelStore(lambda: _folders(host), keep, identities_folder, face_options, storage, host.loaded_unet)
     extension = Extension(host, store, allowed_folders, maps_wanted)
     services = Services(
         analyser=lambda: store.analyser,

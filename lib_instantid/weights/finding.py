@@ -104,15 +104,21 @@ def report_lines(found: Sequence[FoundModel], systems: Sequence[SystemFiles]) ->
     used = [f"  {model.role}: {model.path} ({_size(model)})" for model in found if model.role]
     other = [f"  {model.path}: {model.description}" for model in found if not model.role and not model.problem]
     unreadable = [f"  {model.path}: {model.problem}" for model in found if model.problem]
-    absent = [f"  {file.role}: {file.url()} ({file.size}, {file.licence})" for file in missing(found, systems)]
+    absent = missing(found, systems)
+    fetched, by_hand = ([_where(file) for file in absent if bool(file.sha256) is known] for known in (True, False))
     sections = (
         ("Found for InstantID:", used or ["  nothing"]),
         ("Other weight files, which InstantID does not use:", other),
         ("Weight files that cannot be read:", unreadable),
-        ("Missing; `python -m lib_instantid models --download` fetches:", absent),
+        ("Missing; `python -m lib_instantid models --download` fetches:", fetched),
+        ("Optional, to be fetched by hand:", by_hand),
     )
     lines = [line for title, entries in sections if entries for line in (title, *entries)]
     return (*lines, f"The face models ({PACKAGE}) are for {RESEARCH_ONLY}.")
+
+
+def _where(file: ReleasedFile) -> str:
+    return f"  {file.role}: {file.url()} ({file.size}, {file.licence})"
 
 
 def report_dict(found: Sequence[FoundModel], systems: Sequence[SystemFiles]) -> dict[str, Any]:

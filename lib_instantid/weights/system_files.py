@@ -20,7 +20,7 @@ class ReleasedFile:
 
     role: what the file is used as, in words. repository, path: its place on the hub. subfolder: the folder for `path` below
     the person's folder; empty for the latter itself. megabytes: approximate size, 0 for less than one. licence: in words.
-    sha256: hexadecimal.
+    sha256: hexadecimal; None if it is not known here, and then a person has to fetch the file.
     """
 
     role: str
@@ -29,7 +29,7 @@ class ReleasedFile:
     subfolder: str = ""
     megabytes: int
     licence: str
-    sha256: str
+    sha256: str | None
 
     @property
     def size(self) -> str:

@@ -145,14 +145,22 @@ def test_an_attention_part_is_diffusers_ip_adapter(world: World) -> None:
     assert relative_error(world.noise(part), expected) < 1e-5
 
 
-def test_its_strength_may_differ_from_site_to_site(world: World) -> None:
+def test_its_strength_may_differ_from_block_to_block_in_the_order_in_which_they_run(world: World) -> None:
     part, processors = world.attention()
-    strengths = {number: 0.1 * (i % 7) for i, number in enumerate(processors)}
+    names = [name.partition(".transformer_blocks")[0] for name in world.reference.attn_processors]
+    run = [name for start in ("down", "mid", "up") for name in dict.fromkeys(names) if name.startswith(start)]
     for number, own in processors.items():
-        own.scale = [strengths[number]]
+        own.scale = [0.1 * run.index(names[number])]
     expected = called_with_tokens(world, with_processors(processors, world.reference))
-    given = AttentionPart(keys_values=part.keys_values, strength=strengths, misfit="")
+    seen = set()
+
+    def strength(block: int, blocks: int) -> float:
+        seen.add(blocks)
+        return 0.1 * block
+
+    given = AttentionPart(keys_values=part.keys_values, strength=strength, misfit="")
     assert relative_error(world.noise(given), expected) < 1e-5
+    assert seen == {len(run)}
 
 
 def test_a_control_part_sees_the_text_or_its_own_tokens(world: World) -> None:

@@ -22,7 +22,7 @@ def test_tokens_equal_diffusers_projection(sizes: tuple[int, ...]) -> None:
     ours = Resampler(weights)
     ours.load_state_dict(weights)
     with torch.no_grad():
-        found, expected = ours(embeddings), diffusers_projection(weights)(embeddings[:, None])
+        found, expected = ours(embeddings[:, None]), diffusers_projection(weights)(embeddings[:, None])
     assert found.shape == (3, sizes[2], sizes[4])
     assert relative_error(found, expected) < 2e-5
 
@@ -34,7 +34,7 @@ def test_weights_stay_as_they_are_kept_and_tokens_are_computed_in_float32(dtype:
     ours.load_state_dict(weights)
     embeddings = torch.randn(3, 512) * 20
     with torch.no_grad():
-        found = ours(embeddings)
+        found = ours(embeddings[:, None])
         expected = diffusers_projection({name: tensor.float() for name, tensor in weights.items()})(embeddings[:, None])
     assert found.dtype == torch.float32
     assert relative_error(found, expected) < 2e-5

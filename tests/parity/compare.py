@@ -32,7 +32,8 @@ from lib_instantid.encoders.face.keypoints import draw_keypoints
 from lib_instantid.networks.adapter import Adapter
 from lib_instantid.networks.controlnet import ControlNet
 from tests.ldm_unet import ldm_unet_like, ldm_vector
-from tests.parity.fixture import Fixture, read_fixture, write_weights
+from tests.parity.fixture import Fixture, read_fixture, relative_error, write_weights
+from tests.parity.prompts import compare_prompts, is_prompt_fixture
 
 TOLERANCE = 1e-4
 ADAPTER_STRENGTH, IDENTITYNET_STRENGTH = 0.8, 0.7
@@ -45,12 +46,11 @@ class Row:
     error: float
 
 
-def relative_error(found: Tensor, expected: Tensor) -> float:
-    return float((found.double() - expected.double()).norm() / expected.double().norm())
-
-
 def compare(folder: Path) -> Iterator[Row]:
-    """Every tensor of the fixture, and how far this project's is from it."""
+    """Every tensor of the fixture, of either kind, and how far this project's is from it."""
+    if is_prompt_fixture(folder):
+        yield from (Row(*row) for row in compare_prompts(folder))
+        return
     fixture = read_fixture(folder)
     with tempfile.TemporaryDirectory() as temporary:
         adapter_file, identitynet_folder = write_weights(fixture, Path(temporary))

@@ -46,6 +46,11 @@ def read_fixture(folder: Path) -> Fixture:
     return Fixture(folder=folder, seed=seed, io=load_file(folder / "io.safetensors"), unet=unet)
 
 
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    """The norm of the difference, as a part of the expected norm."""
+    return float((found.double() - expected.double()).norm() / expected.double().norm())
+
+
 def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {key: tuple(value.shape) for key, value in state.items()}
 

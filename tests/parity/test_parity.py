@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.parity.compare import TOLERANCE, Row, compare
 from tests.parity.fixture import OFFICIAL
+from tests.parity.prompts import HERE as PROMPTS
 
 SCRIPT = Path(__file__).with_name("compare.py")
 
@@ -32,6 +33,25 @@ def test_every_output_of_the_fixture_is_compared_on_both_unets(rows: list[Row]) 
     assert compared == outputs
     assert {row.tensor for row in rows if row.tensor.startswith("noise")} == {
         f"{name}, {family}" for name in outputs if name.startswith("noise") for family in ("diffusers", "ldm")
+    }
+
+
+@pytest.fixture(scope="module")
+def prompt_rows() -> list[Row]:
+    return list(compare(PROMPTS))
+
+
+def test_every_tensor_of_ip_adapter_agrees_with_the_official_code(prompt_rows: list[Row]) -> None:
+    assert {row.tensor: row.error for row in prompt_rows if row.error > TOLERANCE} == {}
+
+
+def test_every_output_of_ip_adapters_own_cases_is_compared_on_both_unets(prompt_rows: list[Row]) -> None:
+    inputs = {"latents", "timestep", "context", "text_embeds", "time_ids", "normed_embeddings"}
+    outputs = {name for name in load_file(PROMPTS / "io.safetensors") if name not in inputs and "faceid" not in name}
+    compared = {row.tensor for row in prompt_rows}
+    assert {name.split(",")[0] for name in compared} == outputs
+    assert {name for name in compared if ".noise" in name} == {
+        f"{name}, {family}" for name in outputs if ".noise" in name for family in ("diffusers", "ldm")
     }
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from lib_instantid.adapters.fields import Choice, Number, Switch, settings_in
 from lib_instantid.adapters.instantid.settings import Person
+from lib_instantid.adapters.ip_adapter.settings import ImagePrompt
 from lib_instantid.adapters.settings import Settings
 from lib_instantid.encoders.face.picture import read_picture
 from lib_instantid.errors import InstantIDError, PictureError, SettingsError
@@ -55,7 +56,7 @@ def test_a_row_of_the_table_is_a_setting_with_its_kind() -> None:
 def test_every_number_choice_and_switch_of_the_settings_is_in_the_table() -> None:
     plain = {
         own.name
-        for owner in (Settings, Person)
+        for owner in (Settings, Person, ImagePrompt)
         for own in settings_in(owner)
         if isinstance(own.kind, Number | Choice | Switch) or own.name in ("model", "identitynet_file")
     }

@@ -17,7 +17,7 @@ from lib_instantid.adapters.fields import Choice, Number, Switch, settings_in
 from lib_instantid.adapters.instantid.people import ResolvedPerson
 from lib_instantid.adapters.instantid.prepare import PlacedPerson
 from lib_instantid.adapters.instantid.record import recorded
-from lib_instantid.adapters.instantid.settings import Person
+from lib_instantid.adapters.instantid.settings import InstantIDSettings, Person
 from lib_instantid.adapters.settings import Settings, settings_from_dict
 from lib_instantid.encoders.face.faces import short_hash
 from lib_instantid.encoders.face.identity import Identity
@@ -249,6 +249,6 @@ def test_every_setting_is_written() -> None:
     changed |= {"adapter_start": 0.5, "identitynet_start": 0.5, "adapter_end": 0.7, "identitynet_end": 0.7}
     own = Settings(enabled=True, people=[Person(photos=[IMAGE], region=IMAGE)], report_similarity=True, **changed)
     text = written(own)
-    for field in dataclasses.fields(Settings):
+    for field in dataclasses.fields(InstantIDSettings):
         expected = field.name not in ("enabled", "best_of", "only_best", "identitynet_file")  # the last by its own test
         assert (f"'{field.name}':" in text) == expected, field.name

@@ -22,7 +22,8 @@ ONE = {"people": [{"photos": ["a.png"]}]}
 def request(own: Settings) -> dict[str, Any]:
     """The object that a client would send, with text for pictures."""
     people = [{name: value for name, value in plain(person).items() if value not in (None, [], ())} for person in own.people]
-    return {**plain(own), "people": people}
+    whole = {name: value for name, value in plain(own).items() if value != ()}  # a list without entries is left out
+    return {**whole, "people": people}
 
 
 def plain(values: Any) -> dict[str, Any]:

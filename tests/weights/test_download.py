@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from lib_instantid.adapters import SYSTEM_FILES
+from lib_instantid.adapters.instantid.files import FILES
 from lib_instantid.adapters.instantid.recognise import ADAPTER
 from lib_instantid.errors import DownloadError
 from lib_instantid.weights.download import STAGING, download
 from lib_instantid.weights.finding import missing
 from lib_instantid.weights.system_files import ReleasedFile
 
+SYSTEM_FILES = (FILES,)
 RELEASED = missing((), SYSTEM_FILES)
 
 CONTENT = bytes(range(256)) * 4000
@@ -141,7 +142,7 @@ def test_the_released_files_come_into_the_layout_that_is_searched(hub: Hub, tmp_
 
 
 def test_every_released_file_has_its_own_hash() -> None:
-    assert all(len(bytes.fromhex(file.sha256)) == 32 for file in RELEASED)
+    assert all(len(bytes.fromhex(str(file.sha256))) == 32 for file in RELEASED)
     assert len({file.sha256 for file in RELEASED}) == len(RELEASED)
 
 
@@ -178,7 +179,7 @@ def test_content_with_another_hash_than_the_tables_is_removed_and_both_are_told(
     hub.serve(FILE, changed)
     message = fail(hub, tmp_path)
     assert hashlib.sha256(changed).hexdigest() in message
-    assert FILE.sha256 in message
+    assert str(FILE.sha256) in message
     assert not FILE.below(tmp_path).exists()
     assert not (tmp_path / STAGING / FILE.path).exists()
     hub.serve(FILE, CONTENT)

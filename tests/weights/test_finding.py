@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lib_instantid.adapters import SYSTEM_FILES
+from lib_instantid.adapters.instantid.files import FILES
 from lib_instantid.adapters.instantid.recognise import ADAPTER, IDENTITYNET
 from lib_instantid.encoders.face.model_files import find_face_models
 from lib_instantid.weights.finding import (
@@ -31,6 +31,7 @@ from lib_instantid.weights.finding import (
     report_lines,
 )
 
+SYSTEM_FILES = (FILES,)
 RELEASED = missing((), SYSTEM_FILES)
 CONTEXT = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"
 ONNX = b"\x08\x06\x12\x07pytorch"

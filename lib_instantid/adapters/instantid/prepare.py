@@ -18,7 +18,7 @@ from lib_instantid.conditioning.unets import layout_of
 from lib_instantid.constants import EMBEDDING_SIZE, LATENT_CHANNELS, LATENT_FACTOR
 from lib_instantid.encoders.face.keypoints import black_map, draw_keypoints
 from lib_instantid.errors import SettingsError, UnsupportedModel
-from lib_instantid.networks.adapter import FaceTokenMaker, FaceTokens
+from lib_instantid.networks.adapter import FaceTokenMaker, PromptTokens
 from lib_instantid.networks.controlnet import ControlNet
 
 CURE = "Choose an SDXL checkpoint"
@@ -43,7 +43,7 @@ class PreparedPerson:
     """A person as input of the networks. keypoint_map: (1, 3, H, W) RGB in [0, 1]. region: (H, W) mask in output pixels, None
     for everywhere."""
 
-    face: FaceTokens
+    face: PromptTokens
     keypoint_map: Tensor
     region: Tensor | None
     adapter_strength: float
@@ -166,7 +166,7 @@ def prepare(
     )
 
 
-def _face_tokens(adapter: FaceTokenMaker, embedding: np.ndarray, negative_noise: float) -> FaceTokens:
+def _face_tokens(adapter: FaceTokenMaker, embedding: np.ndarray, negative_noise: float) -> PromptTokens:
     conditional = torch.from_numpy(np.asarray(embedding, dtype=np.float32).copy())
     return adapter.face_tokens(conditional, unconditional_embedding(negative_noise))
 

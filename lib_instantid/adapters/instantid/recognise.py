@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib_instantid.constants import EMBEDDING_SIZE
+from lib_instantid.weights.ip_adapters import adapter_shape
 from lib_instantid.weights.system_files import Recognised
 
 if TYPE_CHECKING:
@@ -37,38 +37,19 @@ NAMING_PARTS = 4
 
 def recognise(weights: Weights) -> Recognised | None:
     """What an adapter or a ControlNet is; None for any other file."""
-    if any(name.startswith("image_proj.") for name in weights.tensors):
-        return _ip_adapter(weights)
-    return _controlnet(weights) if _is_controlnet(weights.tensors) else None
+    return _ip_adapter(weights) or (_controlnet(weights) if _is_controlnet(weights.tensors) else None)
 
 
 def _other(description: str) -> Recognised:
     return Recognised(role=None, description=description)
 
 
-def _ip_adapter(weights: Weights) -> Recognised:
-    tensors = weights.tensors
-    if any("lora" in name for name in tensors):
-        return _other("a FaceID IP-Adapter (it has a LoRA and expects another face model)")
-    if "image_proj.latents" in tensors and "image_proj.proj_in.weight" in tensors:
-        return _resampler_adapter(weights)
-    if any("perceiver_resampler" in name for name in tensors):
-        return _other("a FaceID Plus IP-Adapter")
-    if "image_proj.proj.3.weight" in tensors:
-        return _other("a full-face IP-Adapter")
-    if "image_proj.proj.2.weight" in tensors:
-        return _other("a FaceID Portrait IP-Adapter")
-    if "image_proj.proj.weight" in tensors:
-        return _other("a plain IP-Adapter")
-    return _other("an IP-Adapter of a kind not known here")
-
-
-def _resampler_adapter(weights: Weights) -> Recognised:
-    embedding_size = _columns(weights.tensors["image_proj.proj_in.weight"])
-    if embedding_size is None:
-        return _other("an IP-Adapter of a kind not known here")
-    if embedding_size != EMBEDDING_SIZE:
-        return _other(f"an IP-Adapter Plus (it takes image features of {embedding_size} numbers, not a face embedding)")
+def _ip_adapter(weights: Weights) -> Recognised | None:
+    shape = adapter_shape(weights.tensors)
+    if shape is None:
+        return None
+    if shape.lora or shape.kind != "face resampler":
+        return _other(shape.description)
     # Portrait adapters have the same layout and shapes as InstantID's, so only the name tells.
     words = set(_words(weights.path.name))
     if words & {"portrait", "unnorm"} and not words & OURS:
@@ -76,7 +57,7 @@ def _resampler_adapter(weights: Weights) -> Recognised:
     proj_out = weights.tensors.get("image_proj.proj_out.weight")
     if proj_out is not None and proj_out.shape[0] == SD15_CONTEXT:
         return _other("an InstantID adapter for SD1.5, and only SDXL is supported for now")
-    return Recognised(role=ADAPTER, description="an InstantID adapter", named=says_instantid(weights))
+    return Recognised(role=ADAPTER, description=shape.description, named=says_instantid(weights))
 
 
 def _is_controlnet(tensors: Tensors) -> bool:

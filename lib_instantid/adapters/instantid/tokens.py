@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lib_instantid.networks.adapter import Adapter, FaceTokens
+from lib_instantid.networks.adapter import Adapter, PromptTokens
 
 
 class RememberingAdapter:
@@ -21,9 +21,9 @@ class RememberingAdapter:
 
     def __init__(self, load: Callable[[], Adapter]) -> None:
         self._load = load
-        self._faces: OrderedDict[bytes, FaceTokens] = OrderedDict()
+        self._faces: OrderedDict[bytes, PromptTokens] = OrderedDict()
 
-    def face_tokens(self, embedding: Tensor, unconditional: Tensor) -> FaceTokens:
+    def face_tokens(self, embedding: Tensor, unconditional: Tensor) -> PromptTokens:
         """See `FaceTokenMaker`. Errors are those of loading the adapter (`load_adapter`)."""
         key = torch.stack([embedding, unconditional]).numpy().tobytes()
         if key not in self._faces:

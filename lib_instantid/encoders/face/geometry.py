@@ -135,6 +135,16 @@ def _include(start: int, length: int, window: int, low: float, high: float) -> i
     return min(max(start, 0), length - window)
 
 
+def square_around(picture: Picture, box: npt.ArrayLike, margin: float) -> Picture:
+    """Cut out a square around a box, as far as it lies in the picture. picture: (H, W, 3) uint8. box: (4,) x1 y1 x2 y2 px.
+    margin: on each side, as a part of the box's longer side."""
+    x1, y1, x2, y2 = (float(v) for v in np.asarray(box))
+    half = max(x2 - x1, y2 - y1) * (0.5 + margin)
+    x, y = (x1 + x2) / 2, (y1 + y2) / 2
+    cut = picture[max(0, round(y - half)) : max(1, round(y + half)), max(0, round(x - half)) : max(1, round(x + half))]
+    return np.ascontiguousarray(cut)
+
+
 def apply_placement(picture: Picture, placement: Placement, target: tuple[int, int]) -> Picture:
     """Resize and crop a picture by the placement that `crop_and_resize` returned.
 

@@ -23,13 +23,18 @@ class LoadedSources:
         return self._networks[role]
 
     def file_name(self, role: str, name: str | None, field: str) -> str:
-        if name is not None:
+        if name not in (None, role):
             raise SettingsError(
                 f"{field}: found {name!r}, and this host has one {role}, which it was opened with; leave it out."
             )
         if role not in self._networks:
             raise MissingModelFile(f"{role}: this host was opened without one; name its file.")
         return role
+
+    @property
+    def context_size(self) -> None:
+        """See `family.Sources`. Not known: there is one file of each role, and a wrong one is refused when it is attached."""
+        return None
 
     def names(self, role: str) -> tuple[str, ...]:
         return (role,) if role in self._networks else ()
