@@ -14,6 +14,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from lib_instantid.adapters import ROLES
 from lib_instantid.constants import LATENT_FACTOR
 from lib_instantid.errors import InstantIDError
 from lib_instantid.hosts.diffusers.host import DiffusersHost
@@ -22,7 +23,7 @@ from lib_instantid.hosts.diffusers.request import GenerationRequest, Result, Sam
 from lib_instantid.hosts.diffusers.sampling import SCHEDULERS
 from lib_instantid.webui.arguments import settings_of, upload_folder
 from lib_instantid.webui.panel import JS, PanelDefaults, build_panel
-from lib_instantid.webui.panel_service import PanelBackend, PanelService
+from lib_instantid.webui.panel_service import PanelBackend, PanelService, Status
 from lib_instantid.webui.words import in_page_words
 
 Shown = tuple[object, ...]
@@ -35,7 +36,11 @@ TAB = "txt2img"
 def build_page(host: DiffusersHost, folder: Path, size: int, steps: int) -> gr.Blocks:
     """The page as gradio's Blocks. folder: for the pictures. size, steps: the first values of the fields."""
     upload_folder().mkdir(parents=True, exist_ok=True)
-    service = PanelService(PanelBackend(analyser=lambda: host.sources.analyser, identities=lambda: host.sources.identities))
+    status = Status(files={role: host.sources.names(role) for role in ROLES})
+    backend = PanelBackend(
+        analyser=lambda: host.sources.analyser, identities=lambda: host.sources.identities, status=lambda: status
+    )
+    service = PanelService(backend)
     run = Run(host, folder)
     theme = gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("monospace",))
     css = (ROOT / "style.css").read_text(encoding="utf-8")

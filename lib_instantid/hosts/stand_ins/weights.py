@@ -1,4 +1,5 @@
-"""Random weights of the released layouts: an SDXL checkpoint as a diffusers folder, `ip-adapter.bin`, `ControlNetModel/`."""
+"""Random weights of the released layouts: an SDXL checkpoint as a diffusers folder, `ip-adapter.bin`, `ControlNetModel/`, and
+an IP-Adapter Plus with its vision tower."""
 
 from __future__ import annotations
 
@@ -15,13 +16,22 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
 
 from lib_instantid.constants import EMBEDDING_SIZE
 
 SEED = 0
 TOKENS = 16
 TIME_ID_COUNT = 6
+TOWER = 64
+"""Width of the vision tower; ViT-H's is 1280."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +54,8 @@ class Size:
 
 
 def write_weights(folder: Path, size: Size | None = None) -> None:
-    """Write `checkpoint/`, `ip-adapter.bin` and `ControlNetModel/` into the folder. They are the same on every machine."""
+    """Write `checkpoint/`, `ip-adapter.bin`, `ControlNetModel/`, `ip-adapter-plus.bin` and `image_encoder/` to the folder. They
+    are the same on every machine."""
     size = size or Size()
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(SEED)
@@ -52,6 +63,23 @@ def write_weights(folder: Path, size: Size | None = None) -> None:
         _pipeline(size, unet, folder).save_pretrained(folder / "checkpoint")
         torch.save(adapter_file(size, unet), folder / "ip-adapter.bin")
         controlnet(size).save_pretrained(folder / "ControlNetModel")
+        torch.save(adapter_file(size, unet, features=TOWER), folder / "ip-adapter-plus.bin")
+        vision_tower().save_pretrained(folder / "image_encoder")
+
+
+def vision_tower() -> CLIPVisionModelWithProjection:
+    """A tower that takes pictures of CLIP's size and patch."""
+    config = CLIPVisionConfig(
+        hidden_size=TOWER,
+        intermediate_size=2 * TOWER,
+        projection_dim=TOWER // 2,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=224,
+        patch_size=14,
+        hidden_act="gelu",
+    )
+    return CLIPVisionModelWithProjection(config)
 
 
 def sdxl_unet(size: Size) -> UNet2DConditionModel:
@@ -139,13 +167,13 @@ def _tokenizer(folder: Path) -> CLIPTokenizer:
     return CLIPTokenizer(str(vocabulary), str(merges), model_max_length=77)
 
 
-def adapter_file(size: Size, unet: UNet2DConditionModel) -> dict[str, dict[str, Tensor]]:
+def adapter_file(size: Size, unet: UNet2DConditionModel, features: int = EMBEDDING_SIZE) -> dict[str, dict[str, Tensor]]:
     """The content of `ip-adapter.bin` for a UNet: random float32 tensors by the names and in the shapes that `Adapter` takes,
-    such as `image_proj.latents` (1, 16, width)."""
+    such as `image_proj.latents` (1, 16, width). features: numbers that the resampler takes; InstantID's a face embedding's."""
     width = size.resampler
     image_proj = {
         "latents": torch.randn(1, TOKENS, width),
-        **_linear("proj_in", width, EMBEDDING_SIZE),
+        **_linear("proj_in", width, features),
         **_linear("proj_out", size.context, width),
         **_norm("norm_out", size.context),
     }
