@@ -71,6 +71,10 @@ class Panel:
         self.page.locator(f"#{self.data['ids']['enabled']} > .label-wrap").click()
         self.root.get_by_role("tab", name="Person 1").wait_for()
 
+    def unfold(self, title: str) -> None:
+        """Open one of the panel's folded parts."""
+        self.root.locator("summary").filter(has_text=re.compile(f"^{title}$")).click()
+
     @property
     def switch(self) -> Locator:
         return self.page.locator(f"#{self.data['ids']['enabled']}-checkbox input")

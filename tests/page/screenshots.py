@@ -49,7 +49,7 @@ def states(browser: Browser, address: str, folder: Path, view: str) -> None:
     panel.add_photos(png(TWO, "two"))
     panel.slide("Turn", 35)
     panel.number("cfg_scale", 9)
-    panel.root.locator("summary").click()
+    panel.unfold("Advanced")
     shot("6-two-people-advanced")
     panel.root.get_by_label("InstantID acts on").select_option("mask")
     panel.drag(panel.person.locator("canvas.instantid-mask"), 40, 30)

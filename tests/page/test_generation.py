@@ -151,7 +151,7 @@ def test_axe_finds_no_serious_violation(browser: Browser, address: str, theme: s
     panel.add_photos(png(ONE, "one"), png(TWO, "two"), png(NOBODY, "nobody"))
     panel.root.get_by_role("button", name="Add a person").click()
     panel.add_photos(png(TWO, "two"))
-    panel.root.locator("summary").click()
+    panel.unfold("Advanced")
     panel.root.get_by_label("InstantID acts on").select_option("mask")
     panel.settle()
     found = Axe().run(page, context=".instantid-panel").response["violations"]
@@ -173,7 +173,7 @@ def test_nothing_overflows(browser: Browser, address: str, width: int) -> None:
     page.wait_for_function("() => window.instantid && window.instantid.start")
     panel.open()
     panel.add_photos(png(ONE, "one"), png(TWO, "two"), png(NOBODY, "a name that is rather long " * 4))
-    panel.root.locator("summary").click()
+    panel.unfold("Advanced")
     panel.settle()
     over = panel.root.evaluate(
         """root => {
@@ -200,7 +200,7 @@ def test_the_layout_stays_where_it_is_while_a_photo_is_looked_at(panel: Panel) -
 
 def test_everything_is_reached_by_the_keyboard(panel: Panel) -> None:
     panel.add_photos(png(TWO, "two"))
-    panel.root.locator("summary").click()
+    panel.unfold("Advanced")
     expected = panel.root.evaluate(
         """root => [...root.querySelectorAll('button:not(:disabled), input, select, summary')]
             .filter(e => e.offsetParent && e.tabIndex >= 0 && e.type !== 'radio').length"""

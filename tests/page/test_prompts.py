@@ -13,9 +13,8 @@ from tests.page.test_generation import generate, values
 def section(panel: Panel) -> Locator:
     panel.number("steps", 2)
     panel.switch.check()
-    found = panel.root.locator(".instantid-prompts")
-    found.locator("summary").first.click()
-    return found
+    panel.unfold("Pictures as prompts")
+    return panel.root.locator(".instantid-prompts")
 
 
 def test_pictures_alone_make_a_picture_and_nobody_is_asked_for(panel: Panel, section: Locator) -> None:
