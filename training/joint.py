@@ -36,9 +36,10 @@ def new_model(run: Path) -> nn.ModuleDict:
     return nn.ModuleDict({"unet": unet, "text": Text(run), "instantid": InstantID(unet)})
 
 
-def step_of(model: nn.ModuleDict, codes: Codes, references: References, batch: Batch, r: np.random.Generator) -> Tensor:
-    """Errors of a step, of its noisier half and of the other one: (2,)."""
-    alone = r.random() < ALONE
+def step_of(
+    model: nn.ModuleDict, codes: Codes, references: References, batch: Batch, r: np.random.Generator, alone: bool
+) -> Tensor:
+    """Errors of a step, of its noisier half and of the other one: (2,). alone: without IdentityNet and adapter."""
     context, pooled = model["text"](codes.captions(batch.rows, r, 0.75 if alone else 0.1))
     fate = torch.from_numpy(r.random(len(batch.rows)))  # as InstantID: no caption, no face, neither
     captioned, faced = ~((fate < 0.05) | (fate > 0.95)), fate < 0.9
@@ -86,7 +87,8 @@ def train(run: Path, minutes: float, highest: float, whole: float, frozen: bool)
     while (through := (time.time() - started) / (minutes * 60)) < 1:
         r = np.random.default_rng((17, step))
         torch.manual_seed(step)
-        errors = step_of(model, codes, references, codes.batch(WHOLE if through > 1 - whole else WINDOW, r), r)
+        batch = codes.batch(WHOLE if through > 1 - whole else WINDOW, r)
+        errors = step_of(model, codes, references, batch, r, not frozen and r.random() < ALONE)
         for group in optimiser.param_groups:
             group["lr"] = rate_at(through, highest)
         optimiser.zero_grad()
