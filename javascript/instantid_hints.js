@@ -11,7 +11,7 @@
     instantid.hints = function (panel) {
         const element = el("div", {class: "instantid-hints", role: "status"});
         let asking = false;
-        let status = {problem: null, download: null};
+        let status = {problems: {}, download: null};
 
         function sentences() {
             const found = [];
@@ -28,10 +28,10 @@
         }
 
         function render() {
-            const problem = status.problem ? el("p", {class: "instantid-error", role: "alert"}, status.problem) : null;
             const {download} = status;
-            const offer = download && el("p", {}, download.progress || `${download.text} `, download.running ? null : button("Download", () => start()));
-            fill(element, problem, offer, ...sentences().map((text) => el("p", {class: "instantid-hint"}, text)));
+            const problems = Object.entries(status.problems).filter(([list]) => instantid.uses(panel.state, list)).map(([, text]) => text);
+            const offer = download && problems.length && el("p", {}, download.progress || `${download.text} `, download.running ? null : button("Download", () => start()));
+            fill(element, ...problems.map((text) => el("p", {class: "instantid-error", role: "alert"}, text)), offer, ...sentences().map((text) => el("p", {class: "instantid-hint"}, text)));
         }
 
         async function ask(what = "status") {
@@ -42,7 +42,7 @@
                 panel.advanced.offer(status.files);
                 panel.prompts.offer(status.files);
             } catch (error) {
-                status = {problem: error.message, download: null};
+                status = {problems: {people: error.message}, download: null};
             }
             asking = false;
             render();

@@ -86,9 +86,8 @@
             this.panel = panel;
             this.files = {};
             this.groups = el("div");
-            this.note = el("p", {class: "instantid-hint", role: "status"});
             this.zone = instantid.dropZone("Drop pictures that say what the result is to be like, or click to choose", true, (files) => this.add(files));
-            this.element = el("details", {class: "instantid-prompts"}, el("summary", {}, "Pictures as prompts"), this.groups, this.zone, this.note);
+            this.element = el("details", {class: "instantid-prompts"}, el("summary", {}, "Pictures as prompts"), this.groups, this.zone);
         }
 
         get prompts() {
@@ -120,8 +119,6 @@
         /** files: names of the model files by what they are. */
         offer(files) {
             this.files = files;
-            const there = files["IP-Adapter"] || [];
-            this.note.textContent = there.length ? "" : "There is no IP-Adapter here yet: put one for your checkpoint, and its image encoder, both of h94/IP-Adapter, into one of the model folders.";
             this.made.forEach((group) => group.controls.forEach((control) => control.offer(files)));
         }
     };

@@ -20,6 +20,9 @@
 
     instantid.newState = (table) => ({settings: defaultsOf(table, "whole"), people: [instantid.newPerson(table)], prompts: []});
 
+    /** Whether a list of entries is in use: people, unless pictures as prompts are all that is wanted. */
+    instantid.uses = ({people, prompts}, list) => (list === "people" ? !prompts.length || !people.every(isUntouched) : prompts.length > 0);
+
     const isUntouched = (person) => person.source === "photos" && !person.photos.length;
 
     instantid.isComplete = (person) =>
@@ -54,7 +57,7 @@
      * pictures as prompts are all that is wanted. */
     instantid.settingsOf = function (state, table, size, people = state.people) {
         const {prompts} = state;
-        const own = prompts.length && people.every(isUntouched) ? [] : people;
+        const own = instantid.uses({people, prompts}, "people") ? people : [];
         return {
             ...state.settings,
             people: own.map((person) => personSettings(person, table, size)),

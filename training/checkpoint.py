@@ -1,39 +1,27 @@
-"""The checkpoint, SDXL's structure made small: `python -m training.checkpoint RUN --minutes M`. Goes on where it stopped.
+"""The checkpoint, SDXL's structure made small: `python -m training.checkpoint RUN FOLDER` writes a diffusers folder of it.
 
-Text encoders and UNet are trained together to predict the noise (epsilon) of codes from captions. In a part of the steps the
-adapter is there, too: from a vector it learns who it is sooner than the UNet learns it from words, and both gain. Most steps
-see windows of 16 x 16 cells around the face, the last ones whole pictures. `--export FOLDER` writes a diffusers folder, which
-is the checkpoint alone.
+It is trained by `training.joint`.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
-import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from training.adapter import Adapter, References
 from training.captions import vocabulary, write_tokenizer
-from training.codes import WHOLE, WINDOW, Codes
-from training.diffusion import BETAS, follow, loss_of, noisy, rate_at
-from training.runs import Log, restore, save
-from training.shapes import Shapes
+from training.codes import WHOLE
+from training.diffusion import SCHEDULER
 
 CHANNELS, DEPTHS = (64, 64, 128), (1, 1, 1)
 TEXT = 64
 """Width of each text encoder; the context is both side by side."""
-
-ADAPTED = 0.6
-"""The part of the steps in which the adapter is there."""
 
 TIME_ID = 256
 
@@ -131,67 +119,17 @@ def time_ids(count: int) -> Tensor:
     return torch.tensor([192.0, 192, 0, 0, 192, 192]).repeat(count, 1)
 
 
-def train(run: Path, minutes: float, highest: float, whole: float) -> None:
-    torch.manual_seed(0)
-    codes = Codes(run, Shapes())
-    references = References(run, codes.number)
-    model = new_model(run)
-    mean = copy.deepcopy(model)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=highest, betas=(0.9, 0.99), weight_decay=1e-3)
-    step, state = 0, restore(run / "checkpoint.pt")
-    if state is not None:
-        model.load_state_dict(state["model"])
-        mean.load_state_dict(state["mean"])
-        optimiser.load_state_dict(state["optimiser"])
-        step = state["step"]
-    log, started, saved = Log(run / "checkpoint.log", 50), time.time(), time.time()
-    print(f"{len(codes.code)} codes, {sum(p.numel() for p in model['unet'].parameters()) / 1e6:.1f} M numbers in the UNet")
-    keep = lambda: save(  # noqa: E731
-        run / "checkpoint.pt", model=model.state_dict(), mean=mean.state_dict(), optimiser=optimiser.state_dict(), step=step
-    )
-    while (through := (time.time() - started) / (minutes * 60)) < 1:
-        r = np.random.default_rng((17, step))
-        torch.manual_seed(step)
-        batch = codes.batch(WHOLE if through > 1 - whole else WINDOW, r)
-        adapted = r.random() < ADAPTED
-        context, pooled = model["text"](codes.captions(batch.rows, r, 0.2 if adapted else 0.75))
-        empty, faced = torch.from_numpy(r.random((2, len(batch.rows))) < [[0.08], [0.92]])
-        context, pooled = context * ~empty[:, None, None], pooled * ~empty[:, None]
-        tokens = model["adapter"].image_proj((references.of(batch.rows, r) * faced[:, None])[:, None])
-        model["adapter"].scale(float(adapted))
-        x, noise, steps = noisy(batch.codes)
-        added = {"text_embeds": pooled, "time_ids": time_ids(len(x))}
-        answer = model["unet"](x, steps, (context, [tokens]), added_cond_kwargs=added).sample
-        loss = loss_of(answer, noise, steps, batch, 2.0)
-        for group in optimiser.param_groups:
-            group["lr"] = rate_at(through, highest)
-        optimiser.zero_grad()
-        loss.backward()
-        model["unet"].add_embedding.linear_1.weight.grad[:, TEXT:] = 0
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        step += 1
-        follow(mean, model, step)
-        log(step, loss=loss.item())
-        if time.time() - saved > 240:
-            keep()
-            saved = time.time()
-    keep()
-
-
-def new_model(run: Path) -> nn.ModuleDict:
-    unet = new_unet()
-    return nn.ModuleDict({"unet": unet, "text": Text(run), "adapter": Adapter(unet)})
-
-
 def trained(run: Path) -> tuple[UNet2DConditionModel, Text, dict[str, Tensor]]:
-    """UNet and text encoders without the adapter, and its weights: the running means."""
-    found = torch.load(run / "checkpoint.pt", weights_only=True)["mean"]
-    part = lambda name: {k.removeprefix(name): v for k, v in found.items() if k.startswith(name)}  # noqa: E731
+    """UNet and text encoders without the adapter, and all that was trained: the running means."""
+    found = torch.load(run / "joint.pt", weights_only=True)["mean"]
     unet, text = new_unet(), Text(run)
-    unet.load_state_dict({k: v for k, v in part("unet.").items() if ".processor." not in k})
-    text.load_state_dict(part("text."))
-    return unet.eval(), text.eval(), part("adapter.")
+    unet.load_state_dict({k: v for k, v in part(found, "unet.").items() if ".processor." not in k})
+    text.load_state_dict(part(found, "text."))
+    return unet.eval(), text.eval(), found
+
+
+def part(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    return {k.removeprefix(name): v for k, v in state.items() if k.startswith(name)}
 
 
 def export(run: Path, folder: Path) -> None:
@@ -205,7 +143,7 @@ def export(run: Path, folder: Path) -> None:
         tokenizer=text.tokenizer,
         tokenizer_2=text.tokenizer_2,
         unet=unet,
-        scheduler=EulerDiscreteScheduler(**BETAS, timestep_spacing="leading", steps_offset=1),
+        scheduler=EulerDiscreteScheduler(**SCHEDULER),
         add_watermarker=False,
     )
     pipeline.to(dtype=torch.float16).save_pretrained(folder)
@@ -230,17 +168,11 @@ def name_as_released(path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the checkpoint.")
+    parser = argparse.ArgumentParser(description="Write the checkpoint.")
     parser.add_argument("run", type=Path)
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--whole", type=float, default=0.3, help="part of the time in which whole pictures are seen")
-    parser.add_argument("--export", type=Path)
+    parser.add_argument("folder", type=Path)
     args = parser.parse_args()
-    if args.export:
-        export(args.run, args.export)
-    else:
-        train(args.run, args.minutes, args.rate, args.whole)
+    export(args.run, args.folder)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ Two things of those WebUIs are fixed in their code, so the file is made to fit t
 - norms have 32 groups, the small VAE's 8: its layers are given four times as many channels, the new ones all zero;
 - tokens are CLIP's 49,408: each word of the small vocabulary lies at CLIP's number, every other token is zero.
 
+Tensors without numbers, `v_pred` and `ztsnr`, tell the WebUIs what it predicts.
+
 FILE: `bpe_simple_vocab_16e6.txt.gz`, which the packages open_clip and clip carry.
 """
 
@@ -15,11 +17,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers import StableDiffusionXLPipeline
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTokenizer
 
+from lib_instantid.hosts.diffusers.checkpoint import V_PREDICTION, ZERO_SNR
 from tests.hosts.single_file import open_clip, vae_name, vae_shape, whole_name
 from tests.ldm_unet import ldm_name
 
@@ -83,6 +87,9 @@ def tensors_of(pipeline: Any, merges: Path) -> dict[str, Tensor]:
     second = open_clip(pipeline.text_encoder_2.state_dict())
     second["token_embedding.weight"] = clip_sized(second["token_embedding.weight"], numbers)
     found |= {f"conditioner.embedders.1.model.{k}": v for k, v in second.items()}
+    scheduling = pipeline.scheduler.config
+    marks = {V_PREDICTION: scheduling.prediction_type == "v_prediction", ZERO_SNR: scheduling.rescale_betas_zero_snr}
+    found |= {name: torch.zeros(0) for name, meant in marks.items() if meant}
     return {name: tensor.half().contiguous().clone() for name, tensor in found.items()}
 
 

@@ -16,8 +16,10 @@ from lib_instantid.weights.system_files import ReleasedFile
 
 @dataclass(frozen=True, kw_only=True)
 class Missing:
-    """What a system lacks. text: the missing files, the folders searched, and the cure. files: the released files to get."""
+    """What a system lacks. entries: the name of the system's list. text: the missing files, the folders searched, and the cure.
+    files: the released files to get."""
 
+    entries: str
     text: str
     files: tuple[ReleasedFile, ...]
 
@@ -45,12 +47,12 @@ class ModelFiles:
             self._look()
         return tuple(self._of.get(role, ()))
 
-    def missing(self) -> Missing | None:
-        """The files that the first system lacks; None if any system has all the files it needs."""
+    def missing(self) -> tuple[Missing, ...]:
+        """What each system lacks that has not all the files it needs. Searches again only if no system has."""
         if not any(all(map(self._still_there, _needed(family))) for family in FAMILIES):
             self._look()
-        lacking = [family for family in FAMILIES if any(role not in self._of for role in _needed(family))]
-        return self._missing(lacking[0]) if len(lacking) == len(FAMILIES) else None
+        lacking = (family for family in FAMILIES if any(role not in self._of for role in _needed(family)))
+        return tuple(map(self._missing, lacking))
 
     def _still_there(self, role: str) -> bool:
         return role in self._of and all(path.exists() for path in self._of[role].values())
@@ -63,11 +65,13 @@ class ModelFiles:
     def _missing(self, family: Family) -> Missing:
         absent = [role for role in _needed(family) if role not in self._of]
         folders = ", ".join(map(str, self._folders()))
+        faces = f", and {PACKAGE} ({RESEARCH_ONLY})" if family.needs_faces else ""
         return Missing(
+            entries=family.entries.name,
             text=f"{family.title}'s model files are missing: {', '.join(absent)}. Looked in {folders}."
             + "".join(f" Not readable: {model.path}, {model.problem}" for model in self._found if model.problem)
-            + f" Put {family.files.wanted}, and {PACKAGE} ({RESEARCH_ONLY}), into one of these folders; any file name will do.",
-            files=missing(self._found, [family.files]),
+            + f" Put {family.files.wanted}{faces}, into one of these folders; any file name will do.",
+            files=tuple(file for file in missing(self._found, [family.files]) if file.role in _needed(family)),
         )
 
 

@@ -115,7 +115,7 @@ class ModelStore:
                 self._analyser = wanted, Photos(opened, wanted.remembered)
             return self._analyser[1]
 
-    def missing(self) -> Missing | None:
+    def missing(self) -> tuple[Missing, ...]:
         """See `ModelFiles.missing`."""
         return self._files.missing()
 

@@ -7,7 +7,9 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib_instantid.adapters import FAMILIES, SYSTEM_FILES
+from torch import nn
+
+from lib_instantid.adapters import FAMILIES, ROLES
 from lib_instantid.errors import InstantIDError
 from lib_instantid.hosts.webui_host import WebuiHost
 from lib_instantid.webui.model_files import Missing
@@ -65,32 +67,37 @@ class ModelDownload:
         self._progress = f"Fetching {name}, about {megabytes} MB; the WebUI's console shows how far it is."
 
 
+def _refusals(unet: nn.Module | None) -> dict[str, str]:
+    """For each list of entries whose system cannot act in this UNet, why."""
+    if unet is None:
+        return {}
+    found = {}
+    for family in FAMILIES:
+        try:
+            family.check(unet)
+        except InstantIDError as error:
+            found[family.entries.name] = str(error)
+    return found
+
+
 def panel_backend_of(host: WebuiHost, store: ModelStore, folder: Path) -> PanelBackend:
     """Make the panel's backend. folder: for downloaded model files."""
     fetching = ModelDownload(folder)
-    last: list[Missing] = []
+    last: tuple[Missing, ...] = ()
 
     def status() -> Status:
+        nonlocal last
         # During a download the page asks every second, and searching all folders may take longer than that.
-        missing = last[0] if last and fetching.running else store.missing()
-        last[:] = [missing] if missing is not None else []
-        if missing is not None:
-            wanted = missing.files
-            download = Download(
-                text=fetching.text(wanted),
-                start=lambda: fetching.start(wanted),
-                progress=fetching.progress,
-                running=fetching.running,
-            )
-            return Status(problem=missing.text, download=download)
-        files = {role: store.names(role) for system in SYSTEM_FILES for role in system.roles}
-        unet = host.loaded_unet()
-        try:
-            if unet is not None:
-                for family in FAMILIES:
-                    family.check(unet)
-        except InstantIDError as error:
-            return Status(problem=str(error), files=files)
-        return Status(files=files)
+        last = last if fetching.running else store.missing()
+        problems = {**_refusals(host.loaded_unet()), **{missing.entries: missing.text for missing in last}}
+        wanted = tuple(file for missing in last for file in missing.files if file.sha256 is not None)
+        download = Download(
+            text=fetching.text(wanted),
+            start=lambda: fetching.start(wanted),
+            progress=fetching.progress,
+            running=fetching.running,
+        )
+        files = {role: store.names(role) for role in ROLES}
+        return Status(problems=problems, download=download if wanted else None, files=files)
 
     return PanelBackend(analyser=lambda: store.analyser, identities=lambda: store.identities, status=status)

@@ -61,10 +61,10 @@ class Download:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """The state of the model files. problem: why no picture can be made now, or None. download: of missing files, or None.
-    files: the names of each role's files, beginning with the one used by default."""
+    """The state of the model files. problems: for each list of entries (`people`), why it cannot be used now. download: of
+    missing files, or None. files: the names of each role's files, beginning with the one used by default."""
 
-    problem: str | None = None
+    problems: Mapping[str, str] = field(default_factory=dict)
     download: Download | None = None
     files: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
@@ -112,7 +112,7 @@ class PanelService:
         download = status.download
         offer = {name: getattr(download, name) for name in ("text", "progress", "running")} if download else None
         found = {"identities": self._listed(), "files": status.files}
-        return {"problem": status.problem, "download": offer, **found}
+        return {"problems": status.problems, "download": offer, **found}
 
     def _download(self, request: Request) -> Answer:
         download = self._backend.status().download

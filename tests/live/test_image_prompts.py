@@ -58,7 +58,7 @@ def test_what_they_give_how_strongly_when_and_where_matters(webui: WebUI) -> Non
     base = made(webui, prompt()).picture
     half = np.zeros((SIZE, SIZE), np.uint8)
     half[:, : SIZE // 2] = 255
-    for change in ({"layers": "style"}, {"strength": 0.2}, {"end": 0.4}, {"region": encoded(half)}, {"pictures": [OTHER]}):
+    for change in ({"layers": "style"}, {"strength": 0.2}, {"start": 0.4}, {"region": encoded(half)}, {"pictures": [OTHER]}):
         assert difference(made(webui, prompt(**change)).picture, base) > EFFECT / 10, change
 
 

@@ -40,6 +40,9 @@ class Host:
         self.freed = self.changed = 0
         self.device = CPU
 
+    def loaded_unet(self) -> nn.Module:
+        return self.unet
+
     def place(self, net: ControlNet) -> None:
         net.to(self.device)
 

@@ -63,7 +63,7 @@ def page(tmp_path: Path, analyser: Photos, started: list[bool], monkeypatch: pyt
     around = PanelBackend(
         analyser=lambda: analyser,
         identities=lambda: tmp_path / "identities",
-        status=lambda: Status(problem="no files", download=download),
+        status=lambda: Status(problems={"people": "no files"}, download=download),
     )
     return Page(uploads, PanelService(around))
 
@@ -161,7 +161,7 @@ def test_a_taken_name_is_not_overwritten_by_renaming(page: Page, tmp_path: Path)
 
 def test_status_tells_the_problem_and_offers_a_download(page: Page, started: list[bool]) -> None:
     answer = page.ask("status")
-    assert answer["problem"] == "no files"
+    assert answer["problems"] == {"people": "no files"}
     assert answer["download"] == {"text": "4 GB, Apache-2.0", "progress": "", "running": False}
     assert not started
     page.ask("download")
