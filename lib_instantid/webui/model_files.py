@@ -31,6 +31,7 @@ class ModelFiles:
         self._folders = folders
         self._of: Mapping[str, Mapping[str, Path]] = {}
         self._found: tuple[FoundModel, ...] = ()
+        self._looked = False
 
     def of(self, role: str) -> Mapping[str, Path]:
         """The role's files by name, beginning with the one used by default. Raises MissingModelFile: there is none."""
@@ -43,7 +44,7 @@ class ModelFiles:
 
     def names(self, role: str) -> tuple[str, ...]:
         """As `of`; empty where there is none. The panel asks every few seconds, so the folders are looked through once."""
-        if not self._found:
+        if not self._looked:
             self._look()
         return tuple(self._of.get(role, ()))
 
@@ -59,6 +60,7 @@ class ModelFiles:
 
     def _look(self) -> None:
         folders = self._folders()
+        self._looked = True
         self._found = find_models(folders, SYSTEM_FILES)
         self._of = by_role(self._found, folders)
 
