@@ -36,7 +36,7 @@
             const controls = (place) => instantid.controls(panel.table, OWNER, place, () => prompt, () => panel.changed());
             this.controls = ["likeness", "placement", "advanced"].map(controls);
             const [likeness, placement, advanced] = this.controls;
-            this.mask = instantid.maskField(panel, prompt, "Where the pictures act");
+            this.mask = instantid.maskField(panel, prompt, "Where the pictures act; unpainted, everywhere");
             const more = el("details", {class: "instantid-advanced", ontoggle: () => more.open && this.mask.render()}, el("summary", {}, "More"),
                 el("div", {class: "instantid-columns"}, ...placement.elements, ...advanced.elements), this.mask.element);
             this.element = el("div", {class: "instantid-prompt", role: "group", "aria-label": `Group ${number}`},
