@@ -38,6 +38,7 @@ BOX = np.array([30.0, 18.0, 82.0, 80.0])
 ROWS = (False, True)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One worker for what shares a costly beginning: the tests of a file, and those of the page under one gradio."""
     for item in items:

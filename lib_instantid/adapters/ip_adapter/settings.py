@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from lib_instantid.adapters.common import Common, Entry
 from lib_instantid.adapters.fields import Choice, Entries, Name, Number, PictureInput, PictureSource, setting
@@ -35,16 +35,7 @@ class ImagePrompt(Entry):
     layers: Layers = setting(
         "all",
         Choice(
-            options=(
-                "all",
-                "style",
-                "strong style",
-                "composition",
-                "style and composition",
-                "ease in",
-                "ease out",
-                "ease in-out",
-            ),
+            options=get_args(Layers),
             labels=(
                 "everything",
                 "style",
