@@ -184,11 +184,11 @@ def _hash(content: bytes) -> str:
 
 def _weights(args: argparse.Namespace) -> dict[str, str]:
     """For the files of weights and face models, a hash of sizes and times, as they are too large to hash their content."""
-    options = {name: getattr(args, name) for name in WEIGHTS}
+    options = {name: vars(args)[name] for name in WEIGHTS}
     return {name: str(value) if value is None else _stamp(Path(value)) for name, value in options.items()}
 
 
-WEIGHTS = ("checkpoint", "checkpoint_config", *map(str.lower, ROLES), "models_dir", "face_models", "face_backend", "dtype")
+WEIGHTS = ("checkpoint", "checkpoint_config", *ROLES, "models_dir", "face_models", "face_backend", "dtype")
 
 
 def _stamp(path: Path) -> str:
