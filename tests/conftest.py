@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -54,12 +54,14 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def weights_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """checkpoint/, ip-adapter.bin, ControlNetModel/ and antelopev2/, all small."""
+def weights_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """checkpoint/, ip-adapter.bin, ControlNetModel/ and antelopev2/, all small. Nobody writes into it."""
     folder = tmp_path_factory.mktemp("weights")
     write_weights(folder, SMALL)
     write_face_models(folder / "antelopev2")
-    return folder
+    written = sorted(folder.rglob("*"))
+    yield folder
+    assert sorted(folder.rglob("*")) == written, "a test has changed what all tests read"
 
 
 @pytest.fixture(scope="session")

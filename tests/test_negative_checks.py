@@ -75,13 +75,13 @@ def test_4_a_batch_that_shrinks_in_the_middle_keeps_its_rows_right(unet: nn.Modu
     assert relative_error(shrunk, whole[:2]) < 1e-5
 
 
-def test_5_another_controlnet_beside_instantid_gets_the_text(weights_folder: Path, guide: Guide) -> None:
+def test_5_another_controlnet_beside_instantid_gets_the_text(weights_folder: Path, guide: Guide, tmp_path: Path) -> None:
     """And the sum is that of diffusers' MultiControlNet with the tokens routed by hand."""
     torch.manual_seed(7)
     other = ControlNetModel.from_pretrained(weights_folder / "ControlNetModel")
     for parameter in other.parameters():
         parameter.data *= 1 + 0.05 * torch.randn_like(parameter)
-    other.save_pretrained(weights_folder / "other")
+    other.save_pretrained(tmp_path)
     placed = place(0)
     guidance = guide([placed])
     contexts: list[Tensor] = []
@@ -101,7 +101,7 @@ def test_5_another_controlnet_beside_instantid_gets_the_text(weights_folder: Pat
     reference = Reference(weights_folder, torch.from_numpy(placed.embedding), 0.8, cfg=True)
     face: FaceTokenControlNet = reference.pipeline.controlnet
     both = StableDiffusionXLControlNetPipeline(
-        **{**reference.pipeline.components, "controlnet": [face, ControlNetModel.from_pretrained(weights_folder / "other")]},
+        **{**reference.pipeline.components, "controlnet": [face, ControlNetModel.from_pretrained(tmp_path)]},
         add_watermarker=False,
     )
     both.set_progress_bar_config(disable=True)
