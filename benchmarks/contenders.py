@@ -16,7 +16,7 @@ from torch import Tensor
 
 from benchmarks.networks import Networks
 from lib_instantid.adapters.instantid.prepare import PlacedPerson, Prepared, prepare
-from lib_instantid.adapters.instantid.settings import Person
+from lib_instantid.adapters.people import Person
 from lib_instantid.adapters.settings import Settings
 from lib_instantid.conditioning.attachment import attach
 from lib_instantid.conditioning.schedule import Step

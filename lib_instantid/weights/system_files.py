@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -61,13 +61,14 @@ class SystemFiles:
 
     released: the published files of each role. recognise: says what a file is; None if the system does not know it. load: for
     each role, a function that makes the network (or another object) of the file's path. wanted: the files to get, for the
-    message that they are missing.
+    message that they are missing. onnx: the roles of ONNX models, by the names of their files, which alone tell what they are.
     """
 
     released: tuple[ReleasedFile, ...]
     recognise: Callable[[Weights], Recognised | None]
     load: dict[str, Callable[[Path], Any]]
     wanted: str
+    onnx: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def roles(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lib_instantid.constants import SD15_CONTEXT
 from lib_instantid.weights.ip_adapters import adapter_shape
 from lib_instantid.weights.system_files import Recognised
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 ADAPTER = "adapter"
 IDENTITYNET = "IdentityNet"
 
-SD15_CONTEXT = 768
 SD2_CONTEXT = 1024
 CONDITIONS = frozenset(
     "canny depth openpose pose scribble softedge hed lineart mlsd normal seg tile inpaint shuffle blur recolor sketch".split()  # noqa: SIM905

@@ -13,9 +13,12 @@ from lib_instantid.errors import MissingModelFile, SettingsError
 class LoadedSources:
     """See `adapters.family.Sources`. networks: one for each role. identities: the folder of saved identities."""
 
-    def __init__(self, *, analyser: Photos, identities: Path, networks: Mapping[str, object]) -> None:
+    def __init__(
+        self, *, analyser: Photos, identities: Path, networks: Mapping[str, object], context_size: int | None = None
+    ) -> None:
         self.analyser = analyser
         self.identities = identities
+        self.context_size = context_size
         self._networks = networks
 
     def network(self, role: str, name: str | None = None) -> Any:
@@ -30,11 +33,6 @@ class LoadedSources:
         if role not in self._networks:
             raise MissingModelFile(f"{role}: this host was opened without one; name its file.")
         return role
-
-    @property
-    def context_size(self) -> None:
-        """See `family.Sources`. Not known: there is one file of each role, and a wrong one is refused when it is attached."""
-        return None
 
     def names(self, role: str) -> tuple[str, ...]:
         return (role,) if role in self._networks else ()
