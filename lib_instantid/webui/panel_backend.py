@@ -116,6 +116,6 @@ def panel_backend_of(host: WebuiHost, store: ModelStore, folder: Path) -> PanelB
             running=fetching.running,
         )
         files = {role: store.names(role) for role in ROLES}
-        return Status(problems=problems, download=download if wanted else None, files=files)
+        return Status(problems=problems, download=download if wanted else None, files=files, context=store.context_size)
 
     return PanelBackend(analyser=lambda: store.analyser, identities=lambda: store.identities, status=status)
