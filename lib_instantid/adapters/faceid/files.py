@@ -60,6 +60,6 @@ FILES = SystemFiles(
     recognise=recognise,
     load={FACEID_ADAPTER: _adapter, FACE_RECOGNISER: _recogniser, ENCODER: load_tower},
     onnx={RECOGNISER_FILE: FACE_RECOGNISER},
-    wanted=f"a FaceID adapter for your checkpoint, of {HUB}, and {PACKAGE}'s face recogniser {RECOGNISER_FILE}, with which it "
-    "was trained (to antelopev2's it is a stranger's face)",
+    wanted=f"a FaceID adapter for your checkpoint (it brings people into SD1.5 too, InstantID into SDXL alone), of {HUB}, and "
+    f"{PACKAGE}'s face recogniser {RECOGNISER_FILE}, with which it was trained (antelopev2's would make another face of it)",
 )
