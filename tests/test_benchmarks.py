@@ -50,8 +50,9 @@ def test_the_command_writes_every_row(tmp_path: Path) -> None:
     found = json.loads(files["json"].read_text())
     rows = {row["name"]: row for row in found["rows"]}
     assert found["machine"]
-    assert {"plain", "instantid", "diffusers"} <= set(rows)
+    assert {"plain", "instantid", "diffusers", "image prompt", "diffusers' IP-Adapter"} <= set(rows)
     assert rows["diffusers"]["noise_error"] < 1e-4
+    assert rows["diffusers' IP-Adapter"]["noise_error"] < 1e-4
     assert rows["plain"]["ratio_to_plain"] == 1
     assert all(row["exact"] or row["noise_error"] > 1e-4 for row in rows.values())
     assert all(row["ms"] > 0 and row["arithmetic_ratio"] >= 1 for row in rows.values())
