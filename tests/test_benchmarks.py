@@ -45,7 +45,21 @@ def test_a_plain_call_at_1024_costs_what_sdxl_does(counting: Networks) -> None:
 
 def test_the_command_writes_every_row(tmp_path: Path) -> None:
     files = {name: tmp_path / f"found.{name}" for name in ("json", "png")}
-    command = [sys.executable, "-m", "benchmarks", "--device", "cpu", "--channels", "32", "--size", "64", "--rounds", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks",
+        "--device",
+        "cpu",
+        "--channels",
+        "32",
+        "--size",
+        "64",
+        "--rounds",
+        "1",
+        "--people",
+        "1",
+    ]
     subprocess.run([*command, "--json", str(files["json"]), "--plot", str(files["png"])], check=True, capture_output=True)
     found = json.loads(files["json"].read_text())
     rows = {row["name"]: row for row in found["rows"]}

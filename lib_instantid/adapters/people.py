@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from lib_instantid.adapters.common import Common
+from lib_instantid.adapters.common import Common, Entry
 from lib_instantid.adapters.fields import (
     Choice,
     Entries,
     Keypoints,
+    Name,
     Number,
     PictureInput,
     PictureSource,
@@ -19,8 +20,8 @@ from lib_instantid.adapters.fields import (
     check_keypoints,
     setting,
 )
-from lib_instantid.adapters.who import Who
-from lib_instantid.constants import MAX_PEOPLE, SD15_CONTEXT
+from lib_instantid.constants import MAX_PEOPLE, MAX_PHOTOS, SD15_CONTEXT
+from lib_instantid.encoders.face.choose import CHOICES
 from lib_instantid.errors import SettingsError
 
 AUTOMATIC, INSTANTID, FACEID = "automatic", "InstantID", "FaceID"
@@ -30,6 +31,52 @@ Pose = Literal["photo", "pose picture", "keypoints", "none"]
 
 STRENGTH = Number(low=0.0, high=1.5)
 FRACTION = Number(low=0.0, high=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Who(Entry):
+    """A person, given either by photos or by a saved identity."""
+
+    photos: Sequence[PictureSource] = setting((), PictureInput(most=MAX_PHOTOS), "photos", "1 to 16 photos of the person")
+    identity: str | None = setting(None, Name(of="identity"), "saved identity", "name of a saved identity, instead of photos")
+    photo_keypoints: Sequence[Keypoints | None] = setting(
+        (),
+        Points(most=MAX_PHOTOS),
+        "points in the photo",
+        "five points by hand for photos in which no detector finds the face, as fractions of the photo's width and height",
+    )
+    face: str | int | Sequence[str | int] = setting(
+        "largest",
+        Choice(options=CHOICES, numbered=True),
+        "chosen face",
+        "which face of a photo: largest, left, right, center, or a number from the left; or a list, one for each photo",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_source()
+        self._check_face()
+
+    def _check_source(self) -> None:
+        if bool(self.photos) == (self.identity is not None):
+            found = "both" if self.photos else "neither"
+            raise SettingsError(f"photos, identity: found {found}; give either 1 to {MAX_PHOTOS} photos or an identity.")
+        if len(self.photos) > MAX_PHOTOS:
+            raise SettingsError(f"photos: found {len(self.photos)}, expected at most {MAX_PHOTOS}; leave the weakest out.")
+        if len(self.photo_keypoints) > len(self.photos):
+            raise SettingsError(
+                f"photo_keypoints: found {len(self.photo_keypoints)} entries for {len(self.photos)} photos; give one for each "
+                "photo, or null for a photo whose face is to be detected."
+            )
+        for keypoints in self.photo_keypoints:
+            if keypoints is not None:
+                check_keypoints("photo_keypoints", keypoints)
+
+    def _check_face(self) -> None:
+        if isinstance(self.face, list | tuple) and len(self.face) != len(self.photos):
+            raise SettingsError(
+                f"face: found {len(self.face)} entries for {len(self.photos)} photos; give one for each, or one word."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
