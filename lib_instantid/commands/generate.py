@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_instantid.adapters import FAMILIES, LOADERS, ROLES, SYSTEM_FILES
+from lib_instantid.adapters import FAMILIES, LOADERS, ROLES, SEVERAL, SYSTEM_FILES
 from lib_instantid.commands.batch import run_batch
 from lib_instantid.commands.options import (
     Subparsers,
@@ -43,8 +43,9 @@ def add_weights(group: Any, *, required: bool = True) -> None:
     group.add_argument("--checkpoint", type=Path, required=required, help="SDXL: a .safetensors file or a diffusers folder")
     group.add_argument("--checkpoint-config", help="for a single file: a diffusers folder of SDXL, or its name on the hub")
     for role in ROLES:
-        text = f"{role}, file or folder (of the models folder)"
-        group.add_argument(f"--{role.lower().replace(' ', '-')}", dest=role, type=Path, help=text)
+        text = f"{role}, file or folder (of the models folder)" + ("; several may be given" if role in SEVERAL else "")
+        more: dict[str, Any] = {"action": "append"} if role in SEVERAL else {}
+        group.add_argument(f"--{role.lower().replace(' ', '-')}", dest=role, type=Path, help=text, **more)
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps … (auto)")
     group.add_argument("--dtype", choices=DTYPES, help="fp16 on a GPU, fp32 on a CPU")
 
@@ -123,23 +124,35 @@ def open_host(args: argparse.Namespace, families: Sequence[Family]) -> Diffusers
     checked before loading."""
     import torch
 
+    from lib_instantid.conditioning.sites import context_size
     from lib_instantid.hosts.diffusers.checkpoint import check_checkpoint, load_pipeline
     from lib_instantid.hosts.diffusers.host import DiffusersHost
     from lib_instantid.hosts.diffusers.sampling import choose_device
     from lib_instantid.hosts.diffusers.sources import LoadedSources
     from lib_instantid.networks.controlnet import ControlNet
     from lib_instantid.networks.packing import place
-    from lib_instantid.weights.finding import find_role
+    from lib_instantid.weights.finding import find_role, named_files
 
     device = choose_device(args.device)
     dtype = getattr(torch, DTYPES[args.dtype or ("fp32" if device.type == "cpu" else "fp16")])
     check_checkpoint(args.checkpoint)
     roles = [role for family in families for role in family.files.roles]
-    files = {role: vars(args)[role] or find_role(args.models_dir, role, SYSTEM_FILES) for role in roles}
+    folder, several = args.models_dir, [role for role in roles if role in SEVERAL]
+    files = {role: vars(args)[role] or find_role(folder, role, SYSTEM_FILES) for role in roles if role not in SEVERAL}
+    named = {role: named_files(folder, role, SYSTEM_FILES, vars(args)[role] or ()) for role in several}
     analyser = analyser_of(args)
     networks = {role: LOADERS[role](path) for role, path in files.items()}
     pipeline = load_pipeline(args.checkpoint, dtype, args.checkpoint_config).to(device)
-    for network in networks.values():
-        if isinstance(network, ControlNet):
-            place(network, device, dtype)
-    return DiffusersHost(pipeline, LoadedSources(analyser=analyser, identities=args.identities, networks=networks))
+
+    def placed(network: Any) -> Any:
+        return place(network, device, dtype) if isinstance(network, ControlNet) else network
+
+    sources = LoadedSources(
+        analyser=analyser,
+        identities=args.identities,
+        networks={role: placed(network) for role, network in networks.items()},
+        files=named,
+        load=lambda role, path: placed(LOADERS[role](path)),
+        context=context_size(pipeline.unet),
+    )
+    return DiffusersHost(pipeline, sources)

@@ -60,14 +60,15 @@ class SystemFiles:
     """The weight files of a system.
 
     released: the published files of each role. recognise: says what a file is; None if the system does not know it. load: for
-    each role, a function that makes the network (or another object) of the file's path. wanted: the files to get, for the
-    message that they are missing.
+    each role, a function that makes the network (or another object) of the file's path. several: whether one generation may use
+    several files of a role. wanted: the files to get, for the message that they are missing.
     """
 
     released: tuple[ReleasedFile, ...]
     recognise: Callable[[Weights], Recognised | None]
     load: dict[str, Callable[[Path], Any]]
     wanted: str
+    several: bool = False
 
     @property
     def roles(self) -> tuple[str, ...]:

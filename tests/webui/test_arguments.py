@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lib_instantid.adapters.controlnet.settings import Control
 from lib_instantid.adapters.fields import Choice, Number, Switch, settings_in
 from lib_instantid.adapters.instantid.settings import Person
 from lib_instantid.adapters.ip_adapter.settings import ImagePrompt
@@ -56,9 +57,9 @@ def test_a_row_of_the_table_is_a_setting_with_its_kind() -> None:
 def test_every_number_choice_and_switch_of_the_settings_is_in_the_table() -> None:
     plain = {
         own.name
-        for owner in (Settings, Person, ImagePrompt)
+        for owner in (Settings, Person, ImagePrompt, Control)
         for own in settings_in(owner)
-        if isinstance(own.kind, Number | Choice | Switch) or own.name in ("model", "identitynet_file")
+        if isinstance(own.kind, Number | Choice | Switch) or own.name in ("model", "identitynet_file", "preprocessor")
     }
     assert {row["name"] for row in table_for_page()} == plain - {"enabled", "face"}
 

@@ -7,9 +7,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-import cv2
 import numpy as np
-import torch
 from torch import Tensor
 
 from lib_instantid.adapters.family import Size, Sources
@@ -19,12 +17,13 @@ from lib_instantid.adapters.ip_adapter.networks import PictureAdapter, PictureEn
 from lib_instantid.adapters.ip_adapter.recognise import ENCODER, IP_ADAPTER
 from lib_instantid.adapters.ip_adapter.settings import ImagePrompt, IPAdapterSettings
 from lib_instantid.adapters.record import recorded_entry, recorded_own
+from lib_instantid.adapters.regions import region_of
 from lib_instantid.conditioning.parts import AttentionPart, Conditioning
 from lib_instantid.conditioning.schedule import Window
 from lib_instantid.encoders.face.faces import HASH_DIGITS, Picture
 from lib_instantid.encoders.face.geometry import square_around
 from lib_instantid.encoders.face.photos import upright
-from lib_instantid.encoders.face.picture import read_mask, read_picture
+from lib_instantid.encoders.face.picture import read_picture
 from lib_instantid.encoders.vision import Crop, pixels_of
 from lib_instantid.errors import MissingModelFile, SettingsError
 from lib_instantid.networks.adapter import PromptTokens
@@ -61,7 +60,7 @@ class IPAdapterRun:
 
     def advice(self, size: Size) -> tuple[str, ...]:
         for number, prompt in enumerate(self._settings.image_prompts, 1):
-            _region(prompt, size, f"image_prompts[{number}]")
+            region_of(prompt.region, size, f"image_prompts[{number}].region")
             if prompt.strength:
                 self._networks(number)
         assert self._pictures is not None  # read now, so that errors are known before sampling
@@ -75,7 +74,7 @@ class IPAdapterRun:
                 misfit=f"the IP-Adapter {one.model} is for a UNet with a context of {one.context} numbers and "
                 f"{len(one.tokens.keys_values)} cross-attentions. Choose an IP-Adapter for this checkpoint.",
                 window=Window(start=one.settings.start, end=one.settings.end),
-                region=_region(one.settings, size, "image_prompts"),
+                region=region_of(one.settings.region, size, "image_prompts.region"),
             )
             for one in self.prepared
         ]
@@ -188,13 +187,3 @@ def _wanted_tower(adapter: PictureAdapter) -> str:
 
 def _digest(picture: Picture) -> str:
     return hashlib.sha256(picture.tobytes()).hexdigest()
-
-
-def _region(prompt: ImagePrompt, size: Size, field: str) -> Tensor | None:
-    """(height, width) mask in [0, 1], stretched to the output. Raises PictureError, SettingsError: all black."""
-    if prompt.region is None:
-        return None
-    mask = read_mask(prompt.region, f"{field}.region")
-    if mask.max() == 0:
-        raise SettingsError(f"{field}.region: the mask is all black; paint the region white.")
-    return torch.from_numpy(np.ascontiguousarray(cv2.resize(mask, size, interpolation=cv2.INTER_AREA), dtype=np.float32))

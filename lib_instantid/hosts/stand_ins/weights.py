@@ -1,5 +1,5 @@
-"""Random weights of the released layouts: an SDXL checkpoint as a diffusers folder, `ip-adapter.bin`, `ControlNetModel/`, and
-an IP-Adapter Plus with its vision tower."""
+"""Random weights of the released layouts: an SDXL checkpoint as a diffusers folder, `ip-adapter.bin`, `ControlNetModel/`, an
+IP-Adapter Plus with its vision tower, and a ControlNet for canny edges."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class Size:
 
 
 def write_weights(folder: Path, size: Size | None = None) -> None:
-    """Write `checkpoint/`, `ip-adapter.bin`, `ControlNetModel/`, `ip-adapter-plus.bin` and `image_encoder/` to the folder. They
-    are the same on every machine."""
+    """Write `checkpoint/`, `ip-adapter.bin`, `ControlNetModel/`, `ip-adapter-plus.bin`, `image_encoder/` and
+    `controlnet-canny/` to the folder. They are the same on every machine."""
     size = size or Size()
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(SEED)
@@ -65,6 +65,7 @@ def write_weights(folder: Path, size: Size | None = None) -> None:
         controlnet(size).save_pretrained(folder / "ControlNetModel")
         torch.save(adapter_file(size, unet, features=TOWER), folder / "ip-adapter-plus.bin")
         vision_tower().save_pretrained(folder / "image_encoder")
+        controlnet(size).save_pretrained(folder / "controlnet-canny")
 
 
 def vision_tower() -> CLIPVisionModelWithProjection:
