@@ -34,7 +34,8 @@
         const select = el("select", {id, "aria-describedby": `${id}-help`, onchange: () => changed(select.value || null)});
         let offered = [];
         const show = (name) => (select.value = name && name !== offered[0] ? name : "");
-        const offer = (names, element, name) => {
+        const offer = (stored, element, name) => {
+            const names = [...new Set([...field.builtin, ...stored])];
             if (names.join() === offered.join()) return; // a list that is open stays open
             offered = names;
             element.hidden = names.length < 2;

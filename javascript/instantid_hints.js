@@ -18,7 +18,7 @@
             const found = [];
             const [width, height] = panel.size();
             const cfg = panel.number("cfg_scale");
-            if (!panel.on() && (panel.state.people.some(instantid.isComplete) || panel.state.prompts.length)) found.push("InstantID is off: tick “Use InstantID”, or the picture is made without the person.");
+            if (!panel.on() && (panel.state.people.some(instantid.isComplete) || panel.sections.some((section) => section.entries.length))) found.push("InstantID is off: tick “Use InstantID”, or the picture is made without the person.");
             if (cfg > HIGH_CFG && panel.state.people.some(byInstantID)) found.push(`CFG scale ${cfg} burns faces with InstantID; 3 to 5 looks natural.`);
             if (!status.sd15 && width * height < SMALL * SMALL) found.push(`${width} × ${height} is small for SDXL, which was trained on 1024 × 1024; faces come out blurred or doubled. 1016 × 1016 or 896 × 1152 is right.`);
             if (!status.sd15 && width === 1024 && height === 1024) found.push("1024 × 1024 invites stock-photo watermarks; 1016 × 1016 does not.");
@@ -46,7 +46,7 @@
                 status = await panel.bridge.ask({do: what});
                 panel.setIdentities(status.identities);
                 panel.advanced.offer(status.files);
-                panel.prompts.offer(status.files);
+                panel.sections.forEach((section) => section.offer(status.files));
             } catch (error) {
                 status = {problems: {people: error.message}, download: null};
             }

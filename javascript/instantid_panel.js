@@ -17,10 +17,10 @@
 
     class Panel {
         constructor(root, data) {
-            const {tab, ids, drawing, presets, beginning, max_people: maxPeople, max_photos: maxPhotos, max_prompts: maxPrompts} = data;
+            const {tab, ids, drawing, presets, beginning, max_people: maxPeople, max_photos: maxPhotos, max_prompts: maxPrompts, max_controls: maxControls} = data;
             const {name: _, ...strengths} = presets.find((preset) => preset.name === beginning.preset) || presets[0];
             const table = data.table.map((field) => ({...field, default: strengths[field.name] ?? field.default}));
-            Object.assign(this, {root, tab, table, ids, drawing, presets, beginning, maxPeople, maxPhotos, maxPrompts, colours: drawing.colours, identities: []});
+            Object.assign(this, {root, tab, table, ids, drawing, presets, beginning, maxPeople, maxPhotos, maxPrompts, maxControls, colours: drawing.colours, identities: []});
             this.bridge = instantid.bridge(tab, ids);
             this.state = instantid.newState(table);
             this.text = ""; // of the settings
@@ -36,8 +36,10 @@
             const more = el("details", {class: "instantid-advanced"}, el("summary", {}, "Advanced"),
                 el("div", {class: "instantid-columns"}, ...this.advanced.elements));
             this.prompts = new instantid.Prompts(this);
+            this.moreControl = new instantid.MoreControl(this);
+            this.sections = [this.prompts, this.moreControl];
             this.lostNote = el("div", {class: "instantid-lost", role: "status"});
-            fill(root, this.hints.element, this.lostNote, this.tabs, this.tools, this.page, this.backdropChoice(), this.editor.element, this.prompts.element, more);
+            fill(root, this.hints.element, this.lostNote, this.tabs, this.tools, this.page, this.backdropChoice(), this.editor.element, ...this.sections.map(({element}) => element), more);
             root.addEventListener("paste", (event) => this.paste(event));
             document.getElementById(`tab_${tab}`)?.addEventListener("input", () => this.follow());
             this.rebuild();
@@ -68,6 +70,7 @@
             const now = this.size();
             if (now.join() !== this.lastSize.join()) {
                 this.editor.resize(this.lastSize, now);
+                this.moreControl.draw();
                 this.lastSize = now;
                 this.changed();
             }
@@ -123,7 +126,7 @@
             this.pages = this.state.people.map((person) => new instantid.PersonTab(this, person));
             fill(this.page, ...this.pages.map((page) => page.element));
             this.makeTabs();
-            this.prompts.rebuild();
+            this.sections.forEach((section) => section.rebuild());
             this.select(this.current);
             this.changed();
         }
@@ -181,8 +184,10 @@
             const nobody = people.some((person) => person.photos.length) ? "no face found" : "no photo yet";
             const shown = this.state.prompts.flatMap((prompt) => prompt.pictures).length;
             const pictures = shown ? `${shown} ${shown === 1 ? "picture" : "pictures"} as prompts` : null;
-            const who = count ? `${count} ${count === 1 ? "person" : "people"}` : pictures ? null : nobody;
-            badge.textContent = [this.on() ? "on" : "off", who, pictures].filter(Boolean).join(", ");
+            const {length} = this.state.controls;
+            const controls = length ? `${length} ${length === 1 ? "control" : "controls"}` : null;
+            const who = count ? `${count} ${count === 1 ? "person" : "people"}` : pictures || controls ? null : nobody;
+            badge.textContent = [this.on() ? "on" : "off", who, pictures, controls].filter(Boolean).join(", ");
         }
 
         paste(event) {

@@ -18,10 +18,13 @@
         ...defaultsOf(table, "people"),
     });
 
-    instantid.newState = (table) => ({settings: defaultsOf(table, "whole"), people: [instantid.newPerson(table)], prompts: []});
+    instantid.newState = (table) => ({settings: defaultsOf(table, "whole"), people: [instantid.newPerson(table)], prompts: [], controls: []});
 
-    /** Whether a list of entries is in use: people, unless pictures as prompts are all that is wanted. */
-    instantid.uses = ({people, prompts}, list) => (list === "people" ? !prompts.length || !people.every(isUntouched) : prompts.length > 0);
+    /** Whether a list of entries is in use: people, unless something else is all that is wanted. */
+    instantid.uses = function ({people, prompts, controls}, list) {
+        if (list === "people") return !(prompts.length + controls.length) || !people.every(isUntouched);
+        return (list === "controls" ? controls : prompts).length > 0;
+    };
 
     const isUntouched = (person) => person.source === "photos" && !person.photos.length;
 
@@ -54,14 +57,15 @@
     }
 
     /** size: [width, height] of the output. Nobody is left out in silence: a person without a photo is for Python to refuse, unless
-     * pictures as prompts are all that is wanted. */
+     * something else is all that is wanted. */
     instantid.settingsOf = function (state, table, size, people = state.people) {
-        const {prompts} = state;
-        const own = instantid.uses({people, prompts}, "people") ? people : [];
+        const {prompts, controls} = state;
+        const own = instantid.uses({...state, people}, "people") ? people : [];
         return {
             ...state.settings,
             people: own.map((person) => personSettings(person, table, size)),
             ...(prompts.length ? {image_prompts: prompts.map((prompt) => instantid.promptSettings(prompt, table))} : {}),
+            ...(controls.length ? {controls: controls.map((control) => instantid.controlSettings(control, table))} : {}),
         };
     };
 
@@ -101,6 +105,8 @@
         if (people.length) state.people = people;
         const prompts = known.flatMap((other) => other.prompts);
         state.prompts = (settings.image_prompts || []).map((given) => instantid.promptOf(given, table, prompts));
+        const controls = known.flatMap((other) => other.controls);
+        state.controls = (settings.controls || []).map((given) => instantid.controlOf(given, table, controls));
         return state;
     };
 })((window.instantid = window.instantid || {}));

@@ -46,6 +46,9 @@ MAX_PEOPLE = 4
 MAX_PROMPTS, MAX_PICTURES = 4, 8
 """The most image prompts in one generation, and the most pictures of one."""
 
+MAX_CONTROLS = 4
+"""The most controls in one generation, each with a run of its ControlNet."""
+
 MAX_PHOTOS = 16
 """The most photos of one identity. More would not improve the mean embedding, and each takes time to analyse."""
 

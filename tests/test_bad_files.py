@@ -212,15 +212,15 @@ BAD: dict[str, Bad] = {
     "canny": (
         net_with(lambda _: None, "controlnet-canny-sdxl-1.0.safetensors"),
         errors.BadModelFile,
-        ("ControlNet for canny",),
+        ("ControlNet for SDXL (canny)",),
     ),
     "SD1.5 ControlNet": (
         net_of({**HINT, TO_K: torch.zeros(320, 768)}),
         errors.BadModelFile,
-        ("ControlNet for SD1.5", "only SDXL"),
+        ("ControlNet for SD1.5", "expected InstantID's IdentityNet"),
     ),
     "SD2 ControlNet": (net_of({**HINT, TO_K: torch.zeros(320, 1024)}), errors.BadModelFile, ("ControlNet for SD2",)),
-    "small ControlNet": (net_of({**HINT, TO_K: torch.zeros(320, 2048)}), errors.BadModelFile, ("small SDXL ControlNet",)),
+    "small ControlNet": (net_of({**HINT, TO_K: torch.zeros(320, 2048)}), errors.BadModelFile, ("small ControlNet for SDXL",)),
     "ControlNet Union": (net_of({**HINT, "task_embedding": NO_MATTER}), errors.BadModelFile, ("ControlNet Union",)),
     "Control-LoRA": (net_of({"lora_controlnet": NO_MATTER}), errors.BadModelFile, ("Control-LoRA",)),
     "LLLite": (net_of({"lllite_unet.a": NO_MATTER}), errors.BadModelFile, ("LLLite",)),

@@ -76,6 +76,12 @@ class Entry:
         del given
         return {}
 
+    @staticmethod
+    def spelled(text: str) -> Mapping[str, object] | None:
+        """The settings that a text in a system's own short spelling gives, for a command line; None if it is none."""
+        del text
+        return None
+
     def varied(self, values: Mapping[str, object]) -> Entry:
         """The entry with other values, for an X/Y/Z plot. One picture replaces a whole list of pictures."""
         return dataclasses.replace(self, **values)

@@ -16,11 +16,22 @@ if TYPE_CHECKING:
     from torch import nn
 
     from lib_instantid.conditioning.parts import Conditioning
+    from lib_instantid.encoders.face.faces import Picture
     from lib_instantid.encoders.face.head_points import Head
     from lib_instantid.encoders.face.photos import Look, Photos
+    from lib_instantid.weights.reading import Weights
 
 Size = tuple[int, int]
 """Width and height of the output in pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessors:
+    """A host's functions that draw a map of a picture. by_name: each takes (H, W, 3) uint8 RGB and the shorter side in pixels
+    at which to look at it, and returns (H', W', 3) uint8 RGB. cure: where to get more, a sentence."""
+
+    by_name: Mapping[str, Callable[[Picture, int], Picture]] = field(default_factory=dict)
+    cure: str = ""
 
 
 class Sources(Protocol):
@@ -51,6 +62,15 @@ class Sources(Protocol):
     @property
     def context_size(self) -> int | None:
         """Numbers of a token of the text in the loaded checkpoint's UNet; None if it is not known."""
+        ...
+
+    def outline(self, role: str, name: str) -> Weights:
+        """The names and shapes of the tensors in one of the role's files. Errors: see `network`."""
+        ...
+
+    @property
+    def preprocessors(self) -> Preprocessors:
+        """The host's own preprocessors."""
         ...
 
     def names(self, role: str) -> tuple[str, ...]:

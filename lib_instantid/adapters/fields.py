@@ -26,6 +26,10 @@ Place = Literal["likeness", "placement", "advanced", "own"]
 """Where the panel has a setting: in one of its three groups, or in a control of its own."""
 
 
+PREPROCESSOR = "preprocessor"
+"""The kind of names of a host's preprocessors."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Number:
     """A number from `low` to `high`, both included. whole: whether it must be a whole number."""
@@ -91,9 +95,11 @@ class Points:
 
 @dataclass(frozen=True, kw_only=True)
 class Name:
-    """The name of a stored object, or None. of: the kind of object, "identity" or the role of a weight file."""
+    """The name of a stored object, or None. of: the kind of object, "identity", `PREPROCESSOR` or the role of a weight file.
+    builtin: names that are there in every host, before the stored ones."""
 
     of: str
+    builtin: tuple[str, ...] = ()
 
     def problems(self, value: object) -> Iterator[str]:
         if not isinstance(value, str | None):
@@ -103,12 +109,13 @@ class Name:
 @dataclass(frozen=True, kw_only=True)
 class Entries:
     """A list of at most `most` objects of the settings class `of`. title: what page and messages call one object. needs: the
-    fields that every object needs, in words."""
+    fields that every object needs, in words. spelling: an example of an object in its short spelling, empty if it has none."""
 
     of: Any
     most: int
     title: str
     needs: str
+    spelling: str = ""
 
     def problems(self, value: object) -> Iterator[str]:
         yield from _not_a_list(value)

@@ -58,20 +58,28 @@ def open_stand_in_host(folder: Path) -> DiffusersHost:
     """The diffusers host with stand-in weights, which are written into the folder if it does not exist."""
     import torch
 
-    from lib_instantid.adapters import LOADERS, SYSTEM_FILES
+    from lib_instantid.adapters import LOADERS, SEVERAL, SYSTEM_FILES
     from lib_instantid.encoders.face.analyser import open_analyser
     from lib_instantid.encoders.face.photos import Photos
     from lib_instantid.hosts.diffusers.checkpoint import load_pipeline
     from lib_instantid.hosts.diffusers.host import DiffusersHost
     from lib_instantid.hosts.diffusers.sources import LoadedSources
-    from lib_instantid.weights.finding import find_models, find_role
+    from lib_instantid.weights.finding import find_models, find_role, named_files
 
     if not folder.is_dir():
         _write_stand_ins(folder)
     there = {model.role for model in find_models([folder], SYSTEM_FILES)}
-    networks = {role: load(find_role(folder, role, SYSTEM_FILES)) for role, load in LOADERS.items() if role in there}
+    single = {role: load for role, load in LOADERS.items() if role in there and role not in SEVERAL}
+    networks = {role: load(find_role(folder, role, SYSTEM_FILES)) for role, load in single.items()}
+    several = {role: named_files(folder, role, SYSTEM_FILES) for role in SEVERAL if role in there}
     analyser = Photos(open_analyser("builtin", folder))
-    sources = LoadedSources(analyser=analyser, identities=folder / "identities", networks=networks)
+    sources = LoadedSources(
+        analyser=analyser,
+        identities=folder / "identities",
+        networks=networks,
+        files=several,
+        load=lambda role, path: LOADERS[role](path),
+    )
     return DiffusersHost(load_pipeline(folder / "checkpoint", torch.float32), sources)
 
 

@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from lib_instantid.adapters import SEVERAL
 from lib_instantid.adapters.fields import (
+    PREPROCESSOR,
     Choice,
     EntryList,
     Name,
@@ -67,6 +69,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
             _add(group, name, own)
         first = listed.entries.settings[0].name
         example = f'a further {title}, as JSON: {{"{first}": …}}' + ("; or a picture of the first" if listed.pictures else "")
+        example += f"; or short: {listed.entries.kind.spelling}" if listed.entries.kind.spelling else ""
         group.add_argument(_option(title), dest=listed.further, action="append", default=[], metavar="JSON", help=example)
 
 
@@ -85,7 +88,7 @@ def _add(group: Any, name: str, own: Setting) -> None:
         group.add_argument(_option(name), type=int if kind.whole else float, help=limits)
     elif isinstance(kind, Switch) and own.name != "enabled":
         group.add_argument(_option(name), action="store_true", help=text)
-    elif isinstance(kind, Name) and kind.of == "identity":
+    elif isinstance(kind, Name) and kind.of in ("identity", PREPROCESSOR, *SEVERAL):
         group.add_argument(_option(name), help=text)
     elif isinstance(kind, PictureInput | Points):
         singular = name.removesuffix("s") if isinstance(kind, PictureInput) and kind.most is not None else name
@@ -123,6 +126,9 @@ def given(args: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
 
 
 def _json(listed: Listed, text: str) -> Any:
+    spelled = None if _is_json(text) else listed.entries.kind.of.spelled(text)
+    if spelled is not None:
+        return spelled
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:

@@ -23,7 +23,7 @@ from lib_instantid.conditioning.schedule import Reuse, Step, acts_on_uncondition
 from lib_instantid.conditioning.sites import Site
 from lib_instantid.conditioning.unets import Rows, UNetInputs
 from lib_instantid.networks.attention import KeyValue, attend
-from lib_instantid.networks.controlnet import Residuals
+from lib_instantid.networks.controlnet import PreparedHint, Residuals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class ActingControl:
     def __init__(self, part: ControlPart) -> None:
         self._part = part
         self._contexts = [context for context in part.contexts if context.strength]
-        self._hint: Tensor | None = None
+        self._hint: PreparedHint | None = None
         self._own_context: dict[Rows, tuple[KeyValue, ...]] = {}
         self._masks: dict[tuple[object, ...], Tensor] = {}
         self._reuse = Reuse(part.every)
@@ -101,7 +101,7 @@ class ActingControl:
     def _run(self, inputs: UNetInputs, rows: Rows, moment: Moment) -> Residuals:
         net = self._part.network
         if self._hint is None:
-            self._hint = net.prepare_hint(self._part.hint)
+            self._hint = net.prepare_hint(self._part.hint, self._part.task)
         x = inputs.x[:, : net.shape.latent_channels]  # without the mask and picture of an inpainting UNet
         own = net(x, inputs.timestep, inputs.vector, self._hint, self._context(inputs, rows, moment))
         weights = residual_weights(self._part.mode, len(own.down) + 1)
@@ -131,7 +131,7 @@ class ActingControl:
         key = ("allowed", cells, latent_size)
         if key not in self._masks:
             mask = attention_mask([context.region for context in self._contexts], counts, *latent_size, cells)
-            self._masks[key] = mask.to(self._hint.device)  # type: ignore[union-attr]
+            self._masks[key] = mask.to(self._hint.features.device)  # type: ignore[union-attr]
         return self._masks[key]
 
     def _weight(self, residual: Tensor) -> Tensor | float:

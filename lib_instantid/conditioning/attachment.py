@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
@@ -13,7 +14,7 @@ from lib_instantid.conditioning.compiled import run_uncompiled
 from lib_instantid.conditioning.parts import AttentionPart, Conditioning, ContextPart, ControlPart, LoraPart
 from lib_instantid.conditioning.sampling import RowsOf, SamplingPass
 from lib_instantid.conditioning.schedule import Step
-from lib_instantid.conditioning.sites import Site, attention_sites, check_widths
+from lib_instantid.conditioning.sites import Site, attention_sites, check_widths, context_size
 from lib_instantid.conditioning.tiles import TiledPass
 from lib_instantid.conditioning.unets import Args, Arguments, Kwargs, UNetLayout, layout_of
 from lib_instantid.errors import UnsupportedModel
@@ -38,10 +39,18 @@ class Attachment:
         self.detach()
 
 
-def attach(unet: nn.Module, conditioning: Conditioning, *, rows_of: RowsOf, step: Callable[[], Step]) -> Attachment:
+def attach(
+    unet: nn.Module,
+    conditioning: Conditioning,
+    *,
+    rows_of: RowsOf,
+    step: Callable[[], Step],
+    text_of: Callable[[Tensor], Tensor] = lambda context: context,
+) -> Attachment:
     """Attach a conditioning to a diffusers or ldm UNet until `detach`.
 
     rows_of: which rows of a UNet call are conditional. step: the position in the sampling pass, called in each UNet call.
+    text_of: the text that ControlNets read, of a call's context (B, T, C), to which other extensions may have added.
     On an error nothing stays attached. Raises UnsupportedModel: the weights do not fit the UNet.
     """
     check_fit(unet, conditioning)
@@ -49,7 +58,7 @@ def attach(unet: nn.Module, conditioning: Conditioning, *, rows_of: RowsOf, step
     with ExitStack() as undo:
         undo.callback(sampling.end)
         run_uncompiled(unet, undo)
-        begin = _before_call(sampling, layout, layout.vector_size(unet))
+        begin = _before_call(sampling, layout, layout.vector_size(unet), text_of)
         undo.callback(unet.register_forward_pre_hook(begin, with_kwargs=True).remove)
         undo.callback(unet.register_forward_hook(_after_call(sampling)).remove)
         layout.hook_residuals(unet, lambda: sampling.residuals, undo)
@@ -107,6 +116,14 @@ def _check_controlnet(part: ControlPart, unet: nn.Module, layout: type[UNetLayou
             f"This checkpoint's UNet takes a vector of {vector} numbers besides the text, {part.title} one of "
             f"{shape.vector_size}; they must be equal. {part.cure}"
         )
+    context = context_size(unet)
+    if shape.attending is None or context is None or any(one.tokens is not None for one in part.contexts):
+        return
+    if shape.attending.context_size != context:
+        raise UnsupportedModel(
+            f"This checkpoint's text has {context} numbers for each token, {part.title} takes {shape.attending.context_size}; "
+            f"they must be equal. {part.cure}"
+        )
 
 
 def _check_lora(part: LoraPart, unet: nn.Module) -> None:
@@ -121,9 +138,12 @@ def _check_lora(part: LoraPart, unet: nn.Module) -> None:
         raise UnsupportedModel(f"This checkpoint's UNet has {len(sites)} attentions; {part.misfit}")
 
 
-def _before_call(sampling: SamplingPass, layout: type[UNetLayout], vector_size: int) -> Callable[..., Any]:
+def _before_call(
+    sampling: SamplingPass, layout: type[UNetLayout], vector_size: int, text_of: Callable[[Tensor], Tensor]
+) -> Callable[..., Any]:
     def hook(_: nn.Module, args: Args, kwargs: Kwargs) -> Arguments | None:
-        sampling.begin(layout.read_call(args, kwargs, vector_size))
+        inputs = layout.read_call(args, kwargs, vector_size)
+        sampling.begin(dataclasses.replace(inputs, context=text_of(inputs.context)))
         if sampling.residuals is None:
             return None
         return args, layout.with_residuals(kwargs, sampling.residuals)

@@ -66,7 +66,8 @@ class ControlPart:
     network: the caller moves it to its device and keeps it. hint: (1, 3, H, W) RGB from 0 to 1, in output pixels.
     contexts: one, or several that share a run. With several, each cell attends to the contexts whose region contains it, and
     the residuals are weighted with the sum of region times strength. The text may only be the context if it is the only one.
-    every: steps that share one run. title: what errors call the network. cure: end of the error that refuses a UNet.
+    task: which of a Union's tasks the hint is for; None for other networks. every: steps that share one run. title: what errors
+    call the network. cure: end of the error that refuses a UNet.
     """
 
     network: ControlNet
@@ -76,6 +77,7 @@ class ControlPart:
     cure: str
     window: Window = ALWAYS
     mode: ControlMode = "balanced"
+    task: int | None = None
     every: int = 1
 
     def cut(self, span: Span) -> ControlPart:

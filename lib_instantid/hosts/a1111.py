@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from modules import devices, paths, sd_models, sd_unet, shared
 from modules.sd_samplers_timesteps import CFGDenoiserTimesteps
 from torch import Tensor, nn
 
+from lib_instantid.adapters.family import Preprocessors
 from lib_instantid.conditioning.attachment import attach
 from lib_instantid.conditioning.cfg import rescaled_denoised, rescaled_noise
 from lib_instantid.conditioning.parts import Conditioning
@@ -19,8 +21,24 @@ from lib_instantid.conditioning.schedule import Step
 from lib_instantid.conditioning.unets import Rows, UNetInputs
 from lib_instantid.errors import UnsupportedModel
 from lib_instantid.hosts.webui_host import Comment, raise_once, step_of, stop_on_error
+from lib_instantid.hosts.webui_preprocessors import drawing
 from lib_instantid.networks.controlnet import ControlNet
 from lib_instantid.networks.packing import place
+
+CONTROLNET_PREPROCESSORS = "scripts.supported_preprocessor"
+"""The module of sd-webui-controlnet's preprocessors, as its own files import it."""
+
+CURE = "For depth, pose, normals, soft edges and lines install the extension sd-webui-controlnet."
+
+MARK, TEXT_TOKENS = 1024.0, 77
+"""While its units act, sd-webui-controlnet puts a token of this number, or its negative, before the text, whose tokens are a
+multiple of 77. Source: its scripts/hook.py, `mark_prompt_context`."""
+
+
+def unmarked(context: Tensor) -> Tensor:
+    """The text (B, T, C) without sd-webui-controlnet's mark, if it has one."""
+    marked = context.shape[1] % TEXT_TOKENS == 1 and bool((context[:, 0].abs() - MARK).abs().mean() < 1)
+    return context[:, 1:] if marked else context
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,6 +69,13 @@ class A1111Host:
         own = [models / name for name in ("instantid", "ControlNet", "ipadapter", "insightface")]
         return [*own, extension / "models", extension / "annotator" / "downloads" / "insightface"]
 
+    def preprocessors(self) -> Preprocessors:
+        """See `WebuiHost`: those of sd-webui-controlnet, whose modules the WebUI has imported if the extension is there."""
+        extension: Any = sys.modules.get(CONTROLNET_PREPROCESSORS)
+        if extension is None:
+            return Preprocessors(cure=CURE)
+        return Preprocessors(by_name=drawing(extension.Preprocessor.get_sorted_preprocessors()))
+
     def place(self, net: ControlNet) -> None:
         place(net, devices.device, devices.dtype_unet)
 
@@ -75,7 +100,7 @@ class A1111Host:
         self.detach()
         self._check_runs_blocks()
         unet = self._unet()
-        self._undo.callback(attach(unet, conditioning, rows_of=self._rows_of, step=lambda: self._step).detach)
+        self._undo.callback(attach(unet, conditioning, rows_of=self._rows_of, step=lambda: self._step, text_of=unmarked).detach)
         self._attached, self._conditioning, self._comment = unet, conditioning, comment
 
     def refuse(self, error: Exception) -> None:

@@ -16,6 +16,7 @@ from modules import paths, sd_models, shared
 from modules_forge import shared as forge_shared
 from torch import Tensor, nn
 
+from lib_instantid.adapters.family import Preprocessors
 from lib_instantid.conditioning.attachment import check_fit, hook_parts
 from lib_instantid.conditioning.cfg import rescaled_denoised
 from lib_instantid.conditioning.compiled import run_uncompiled
@@ -26,6 +27,7 @@ from lib_instantid.conditioning.unets import Rows, UNetInputs
 from lib_instantid.constants import LATENT_FACTOR
 from lib_instantid.errors import UnsupportedModel
 from lib_instantid.hosts.webui_host import Comment, raise_once, step_of, stop_on_error
+from lib_instantid.hosts.webui_preprocessors import drawing
 from lib_instantid.networks.controlnet import ControlNet
 from lib_instantid.networks.packing import place
 
@@ -125,6 +127,10 @@ class ForgeHost:
         models = Path(paths.models_path)
         own = [models / name for name in ("instantid", "ControlNet", "ipadapter", "insightface")]
         return list(dict.fromkeys([*own, Path(forge_shared.controlnet_dir)]))
+
+    def preprocessors(self) -> Preprocessors:
+        registered = forge_shared.supported_preprocessors.values()
+        return Preprocessors(by_name=drawing(sorted(registered, key=lambda one: -one.sorting_priority)))
 
     def place(self, net: ControlNet) -> None:
         """See `WebuiHost.place`. On a GPU, Forge itself moves the network there and back when memory is needed."""

@@ -9,6 +9,7 @@ from typing import Any, NoReturn, Protocol
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from lib_instantid.adapters.family import Preprocessors
 from lib_instantid.conditioning.parts import Conditioning
 from lib_instantid.conditioning.schedule import Step
 from lib_instantid.networks.controlnet import ControlNet
@@ -22,6 +23,10 @@ class WebuiHost(Protocol):
 
     def model_folders(self) -> Sequence[Path]:
         """Folders in which the WebUI's users keep models."""
+        ...
+
+    def preprocessors(self) -> Preprocessors:
+        """The WebUI's own preprocessors. Looks at what is registered now, and loads nothing."""
         ...
 
     def place(self, net: ControlNet) -> None:

@@ -24,13 +24,14 @@ VECTOR = "add_embedding.linear_1.weight"
 @dataclass(frozen=True, kw_only=True)
 class Shape:
     """The sizes of a ControlNet. channels: of the feature maps, per level. depths: transformer blocks per transformer, per
-    level; 0 for a level without attention. vector_size: numbers of SDXL's `y`, 0 for a network without it. hint_channels: of
-    the hint's feature maps, from first to last."""
+    level; 0 for a level without attention. middle_depth: the same of the middle block; small networks have no attention there.
+    attending: None for a network without any attention. vector_size: numbers of SDXL's `y`, 0 for a network without it.
+    hint_channels: of the hint's feature maps, from first to last."""
 
     channels: tuple[int, ...]
     depths: tuple[int, ...]
     middle_depth: int
-    attending: Attending
+    attending: Attending | None
     vector_size: int
     latent_channels: int
     hint_channels: tuple[int, ...]
@@ -43,10 +44,7 @@ class Shape:
             channels=tuple(weights[f"down_blocks.{i}.resnets.0.conv1.weight"].shape[0] for i in levels),
             depths=tuple(_count(weights, f"down_blocks.{i}.attentions.0.transformer_blocks") for i in levels),
             middle_depth=_count(weights, "mid_block.attentions.0.transformer_blocks"),
-            attending=Attending(
-                context_size=weights["mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"].shape[1],
-                convolution=weights["mid_block.attentions.0.proj_in.weight"].ndim == 4,
-            ),
+            attending=_attending(weights),
             vector_size=weights[VECTOR].shape[1] if VECTOR in weights else 0,
             latent_channels=weights["conv_in.weight"].shape[1],
             hint_channels=(
@@ -54,6 +52,17 @@ class Shape:
                 *(weights[f"controlnet_cond_embedding.blocks.{i}.weight"].shape[0] for i in (3, 5)),
             ),
         )
+
+
+def _attending(weights: Mapping[str, Tensor]) -> Attending | None:
+    projections = [name for name in weights if name.endswith("attentions.0.proj_in.weight")]
+    if not projections:
+        return None
+    of = projections[0].removesuffix("proj_in.weight")
+    return Attending(
+        context_size=weights[f"{of}transformer_blocks.0.attn2.to_k.weight"].shape[1],
+        convolution=weights[projections[0]].ndim == 4,
+    )
 
 
 def _count(weights: Mapping[str, Tensor], prefix: str) -> int:
@@ -68,6 +77,15 @@ class Residuals:
 
     down: tuple[Tensor, ...]
     middle: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PreparedHint:
+    """What is computed once of a hint. features: (1, C, h, w), added to those of the latents. time: (1, time size), added to
+    the timestep's embedding by a network of several tasks."""
+
+    features: Tensor
+    time: Tensor | float = 0.0
 
 
 class TwoLinear(nn.Module):
@@ -106,12 +124,14 @@ class Level(nn.Module):
     """One resolution of the encoder: residual blocks, each followed by a transformer if the level has attention, then
     downsampling if it is not the last level."""
 
-    def __init__(self, channels_in: int, channels: int, depth: int, time_size: int, attending: Attending, last: bool) -> None:
+    def __init__(
+        self, channels_in: int, channels: int, depth: int, time_size: int, attending: Attending | None, last: bool
+    ) -> None:
         super().__init__()
         self.resnets = nn.ModuleList(
             [ResnetBlock(channels_in if i == 0 else channels, channels, time_size) for i in range(LAYERS_PER_LEVEL)]
         )
-        if depth:
+        if depth and attending:
             self.attentions = nn.ModuleList([Transformer(channels, depth, attending) for _ in range(LAYERS_PER_LEVEL)])
         if not last:
             self.downsamplers = nn.ModuleList([Downsample(channels)])
@@ -131,15 +151,20 @@ class Level(nn.Module):
 
 
 class Middle(nn.Module):
-    def __init__(self, channels: int, depth: int, time_size: int, attending: Attending) -> None:
+    """The middle block: a transformer between two residual blocks, or without attention one residual block."""
+
+    def __init__(self, channels: int, depth: int, time_size: int, attending: Attending | None) -> None:
         super().__init__()
-        self.resnets = nn.ModuleList([ResnetBlock(channels, channels, time_size) for _ in range(2)])
-        self.attentions = nn.ModuleList([Transformer(channels, depth, attending)])
+        self.resnets = nn.ModuleList([ResnetBlock(channels, channels, time_size) for _ in range(2 if depth else 1)])
+        if depth and attending:
+            self.attentions = nn.ModuleList([Transformer(channels, depth, attending)])
 
     def forward(self, h: Tensor, time: Tensor, contexts: Contexts) -> Tensor:
         """h (B, C, H, W), time (B, time size), already activated → (B, C, H, W)."""
-        h = self.attentions[0](self.resnets[0](h, time), contexts.take(self.attentions[0]))
-        return self.resnets[1](h, time)
+        h = self.resnets[0](h, time)
+        if hasattr(self, "attentions"):
+            h = self.resnets[1](self.attentions[0](h, contexts.take(self.attentions[0])), time)
+        return h
 
 
 class Contexts:
@@ -182,10 +207,11 @@ class ControlNet(nn.Module):
         self.controlnet_mid_block = nn.Conv2d(outputs[-1], outputs[-1], 1)
 
     @torch.no_grad()
-    def prepare_hint(self, hint: Tensor) -> Tensor:
-        """(1, 3, H, W) RGB in [0, 1] → features (1, C, H/8, W/8). Call it once per hint."""
-        features: Tensor = self.controlnet_cond_embedding(hint.to(self.conv_in.weight))
-        return features
+    def prepare_hint(self, hint: Tensor, task: int | None = None) -> PreparedHint:
+        """(1, 3, H, W) RGB in [0, 1] → its features at the size of the latents. Call it once per hint. task: what the hint
+        shows, for a network of several tasks."""
+        del task
+        return PreparedHint(features=self.controlnet_cond_embedding(hint.to(self.conv_in.weight)))
 
     @torch.no_grad()
     def prepare_context(self, tokens: Tensor) -> tuple[KeyValue, ...]:
@@ -195,21 +221,21 @@ class ControlNet(nn.Module):
         return tuple(block.attn2.project(tokens.to(self.conv_in.weight)) for block in blocks)
 
     def forward(
-        self, x: Tensor, timestep: Tensor, vector: Tensor | None, hint: Tensor, context: tuple[KeyValue, ...]
+        self, x: Tensor, timestep: Tensor, vector: Tensor | None, hint: PreparedHint, context: tuple[KeyValue, ...]
     ) -> Residuals:
         """Compute the residuals of one UNet call, at strength 1.
 
         x: (B, 4, h, w) latents as the UNet gets them. timestep: (B,). vector: (B, 2816) pooled text and size embeddings, the
-        UNet's `y`; ignored by a network without it. hint: (1, C, h, w) from `prepare_hint`. context: from `prepare_context`,
-        with the rows of x in the same order.
+        UNet's `y`; ignored by a network without it. hint: from `prepare_hint`. context: from `prepare_context`, with the rows
+        of x in the same order.
         """
         weight = self.conv_in.weight
         time = self.time_embedding(sinusoidal(timestep, self.shape.channels[0]).to(weight))
         if vector is not None and self.shape.vector_size:
             time = time + self.add_embedding(vector.to(weight))
-        time = F.silu(time)
+        time = F.silu(time + hint.time)
         contexts = Contexts(context)
-        outputs = [self.conv_in(x.to(weight)) + hint]
+        outputs = [self.conv_in(x.to(weight)) + hint.features]
         for level in self.down_blocks:
             outputs.extend(level(outputs[-1], time, contexts))
         middle = self.mid_block(outputs[-1], time, contexts)

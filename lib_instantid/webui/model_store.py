@@ -12,6 +12,8 @@ from typing import Any
 from torch import nn
 
 from lib_instantid.adapters import LOADERS
+from lib_instantid.adapters.family import Preprocessors
+from lib_instantid.adapters.fields import PREPROCESSOR
 from lib_instantid.conditioning.sites import context_size
 from lib_instantid.encoders.face.analyser import open_analyser
 from lib_instantid.encoders.face.identity_files import list_identities
@@ -20,6 +22,7 @@ from lib_instantid.errors import SettingsError
 from lib_instantid.networks.controlnet import ControlNet
 from lib_instantid.webui.model_files import Missing, ModelFiles
 from lib_instantid.weights.finding import RECOGNISER
+from lib_instantid.weights.reading import Weights, read_outline
 from lib_instantid.weights.storage import Storage, store
 
 
@@ -54,14 +57,17 @@ class ModelStore:
         faces: Callable[[], FaceOptions] = FaceOptions,
         storage: Callable[[], Storage] = Storage,
         unet: Callable[[], nn.Module | None] = lambda: None,
+        preprocessors: Callable[[], Preprocessors] = Preprocessors,
     ) -> None:
         self._keep = keep
         self._identities = identities
         self._faces = faces
         self._storage = storage
         self._unet = unet
+        self._preprocessors = preprocessors
         self._files = ModelFiles(folders)
         self._loaded: dict[tuple[str, Path, Storage], Any] = {}
+        self._outlines: dict[Path, Weights] = {}
         self._used: set[tuple[str, Path, Storage]] = set()
         self._analyser: tuple[FaceOptions, Photos] | None = None
         self._opening = threading.Lock()
@@ -90,6 +96,18 @@ class ModelStore:
         unet = self._unet()
         return None if unet is None else context_size(unet)
 
+    def outline(self, role: str, name: str) -> Weights:
+        """See `family.Sources`."""
+        path = self._files.of(role)[self.file_name(role, name, role)]
+        if path not in self._outlines:
+            self._outlines[path] = read_outline(path)
+        return self._outlines[path]
+
+    @property
+    def preprocessors(self) -> Preprocessors:
+        """See `family.Sources`."""
+        return self._preprocessors()
+
     def file_name(self, role: str, name: str | None, field: str) -> str:
         """See `family.Sources`."""
         there = self._files.of(role)
@@ -102,7 +120,10 @@ class ModelStore:
         return self._files.names(role)
 
     def stored(self, kind: str) -> tuple[str, ...]:
-        """The possible values of a `Name` setting. kind: "identity" for saved identities, or a role for its files."""
+        """The stored values of a `Name` setting. kind: "identity" for saved identities, `PREPROCESSOR` for the host's, or a
+        role for its files."""
+        if kind == PREPROCESSOR:
+            return tuple(self.preprocessors.by_name)
         return tuple(list_identities(self.identities)) if kind == "identity" else self.names(kind)
 
     @property

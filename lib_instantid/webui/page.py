@@ -15,6 +15,7 @@ import gradio as gr
 from PIL import Image
 
 from lib_instantid.adapters import ROLES
+from lib_instantid.adapters.fields import PREPROCESSOR
 from lib_instantid.constants import LATENT_FACTOR
 from lib_instantid.errors import InstantIDError
 from lib_instantid.hosts.diffusers.host import DiffusersHost
@@ -22,6 +23,7 @@ from lib_instantid.hosts.diffusers.metadata import metadata_of, save_pictures
 from lib_instantid.hosts.diffusers.request import GenerationRequest, Result, Sampled
 from lib_instantid.hosts.diffusers.sampling import SCHEDULERS
 from lib_instantid.webui.arguments import settings_of, upload_folder
+from lib_instantid.webui.map_drawing import MapDrawing
 from lib_instantid.webui.panel import JS, PanelDefaults, build_panel
 from lib_instantid.webui.panel_service import PanelBackend, PanelService, Status
 from lib_instantid.webui.words import in_page_words
@@ -36,9 +38,13 @@ TAB = "txt2img"
 def build_page(host: DiffusersHost, folder: Path, size: int, steps: int) -> gr.Blocks:
     """The page as gradio's Blocks. folder: for the pictures. size, steps: the first values of the fields."""
     upload_folder().mkdir(parents=True, exist_ok=True)
-    status = Status(files={role: host.sources.names(role) for role in ROLES})
+    sources = host.sources
+    status = Status(files={**{role: sources.names(role) for role in ROLES}, PREPROCESSOR: tuple(sources.preprocessors.by_name)})
     backend = PanelBackend(
-        analyser=lambda: host.sources.analyser, identities=lambda: host.sources.identities, status=lambda: status
+        analyser=lambda: sources.analyser,
+        identities=lambda: sources.identities,
+        status=lambda: status,
+        maps=MapDrawing(lambda: sources),
     )
     service = PanelService(backend)
     run = Run(host, folder)

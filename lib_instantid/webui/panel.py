@@ -20,6 +20,7 @@ from lib_instantid.constants import (
     LIMB_BRIGHTNESS,
     LIMB_HALF_WIDTH,
     LIMBS,
+    MAX_CONTROLS,
     MAX_PEOPLE,
     MAX_PHOTOS,
     MAX_PROMPTS,
@@ -74,6 +75,7 @@ def build_panel(tab: str, elem_id: Callable[[str], str], service: PanelService, 
         "max_people": MAX_PEOPLE,
         "max_photos": MAX_PHOTOS,
         "max_prompts": MAX_PROMPTS,
+        "max_controls": MAX_CONTROLS,
     }
     with gr.Accordion("InstantID", open=False, elem_id=elem_id("enabled")):
         enabled = gr.Checkbox(False, label="Use InstantID", elem_id=f"{elem_id('enabled')}-checkbox")

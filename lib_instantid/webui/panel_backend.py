@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from torch import nn
 
 from lib_instantid.adapters import FAMILIES, ROLES
 from lib_instantid.adapters.family import Family
-from lib_instantid.adapters.fields import lists_in
+from lib_instantid.adapters.fields import PREPROCESSOR, lists_in
 from lib_instantid.adapters.settings import Settings
 from lib_instantid.errors import InstantIDError
 from lib_instantid.hosts.webui_host import WebuiHost
+from lib_instantid.webui.map_drawing import MapDrawing
 from lib_instantid.webui.model_files import Missing
 from lib_instantid.webui.model_store import ModelStore
 from lib_instantid.webui.panel_service import Download, PanelBackend, Status
@@ -98,8 +100,10 @@ def _problems(missing: Sequence[Missing], unet: nn.Module | None) -> tuple[dict[
     return problems, tuple(wanted)
 
 
-def panel_backend_of(host: WebuiHost, store: ModelStore, folder: Path) -> PanelBackend:
-    """Make the panel's backend. folder: for downloaded model files."""
+def panel_backend_of(
+    host: WebuiHost, store: ModelStore, folder: Path, turn: Callable[[], AbstractContextManager[object]] = nullcontext
+) -> PanelBackend:
+    """Make the panel's backend. folder: for downloaded model files. turn: see `MapDrawing`."""
     fetching = ModelDownload(folder)
     last: tuple[Missing, ...] = ()
 
@@ -115,7 +119,12 @@ def panel_backend_of(host: WebuiHost, store: ModelStore, folder: Path) -> PanelB
             progress=fetching.progress,
             running=fetching.running,
         )
-        files = {role: store.names(role) for role in ROLES}
+        files = {kind: store.stored(kind) for kind in (*ROLES, PREPROCESSOR)}
         return Status(problems=problems, download=download if wanted else None, files=files, context=store.context_size)
 
-    return PanelBackend(analyser=lambda: store.analyser, identities=lambda: store.identities, status=status)
+    return PanelBackend(
+        analyser=lambda: store.analyser,
+        identities=lambda: store.identities,
+        status=status,
+        maps=MapDrawing(lambda: store, turn),
+    )

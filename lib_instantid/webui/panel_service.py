@@ -34,6 +34,7 @@ from lib_instantid.encoders.face.photos import PhotoFace, Photos, faces_of_photo
 from lib_instantid.encoders.face.picture import Source, read_picture
 from lib_instantid.errors import InstantIDError, SettingsError
 from lib_instantid.webui.arguments import picture_of, settings_of, upload_folder
+from lib_instantid.webui.map_drawing import MapDrawing
 from lib_instantid.webui.words import in_page_words
 
 Request = Mapping[str, Any]
@@ -79,6 +80,7 @@ class PanelBackend:
     analyser: Callable[[], Photos]
     identities: Callable[[], Path]
     status: Callable[[], Status] = Status
+    maps: MapDrawing | None = None
 
 
 class PanelService:
@@ -90,6 +92,7 @@ class PanelService:
             "status": self._status,
             "faces": self._faces,
             "place": self._place,
+            "maps": self._maps,
             "save identity": self._save,
             "rename identity": self._rename,
             "delete identity": self._delete,
@@ -140,9 +143,7 @@ class PanelService:
     def _place(self, request: Request) -> Answer:
         """Place the heads. settings: as in the API, but missing keypoints give an average head. width, height: of the output,
         px."""
-        width, height = (int(request[name]) for name in ("width", "height"))
-        if not (0 < width <= LONGEST_SIDE and 0 < height <= LONGEST_SIDE):
-            raise SettingsError(f"width, height: found {width} x {height}, expected 1 to {LONGEST_SIDE} pixels.")
+        width, height = _size(request)
         average = (average_head(width, height) / (width, height)).tolist()
         people = [_with_keypoints(person, average) for person in request["settings"]["people"]]
         settings = settings_of([True, json.dumps({**request["settings"], "people": people})], [])
@@ -151,6 +152,14 @@ class PanelService:
         drawn = [draw_keypoints(head.keypoints, width, height) for head in heads if head]
         together = np.maximum.reduce([black_map(width, height), *drawn])
         return {"heads": [_placed(head) for head in heads], "map": _data_url(_png(together))}
+
+    def _maps(self, request: Request) -> Answer:
+        """The maps of ControlNets, drawn in the background. settings, width, height: as for "place". maps: null while they are
+        being drawn; then ask again."""
+        assert self._backend.maps is not None  # every host of the panel has it
+        settings = settings_of([True, json.dumps(request["settings"])], [])
+        drawn = self._backend.maps.of(json.dumps(request["settings"]), settings, _size(request))
+        return {"maps": None if drawn is None else [_data_url(_png(_small(one))) for one in drawn]}
 
     def _save(self, request: Request) -> Answer:
         """Save an identity. photos, photo_keypoints, face: as for a person. thumbnail: whether to store one."""
@@ -177,6 +186,14 @@ class PanelService:
     @staticmethod
     def _upload(path: str, field: str) -> Source:
         return picture_of(path, field, [upload_folder()])
+
+
+def _size(request: Request) -> tuple[int, int]:
+    """Width and height of the output. Raises SettingsError: out of range."""
+    width, height = (int(request[name]) for name in ("width", "height"))
+    if not (0 < width <= LONGEST_SIDE and 0 < height <= LONGEST_SIDE):
+        raise SettingsError(f"width, height: found {width} x {height}, expected 1 to {LONGEST_SIDE} pixels.")
+    return width, height
 
 
 def _described(found: PhotoFace) -> Answer:

@@ -43,7 +43,9 @@ def register() -> tuple[Extension, PanelService, Pasting]:
     """Make a new extension with its callbacks, the service that answers its panels, and the functions that fill them. The
     WebUI's own callback for unloading scripts removes an earlier extension."""
     host = _host()
-    store = ModelStore(lambda: _folders(host), keep, identities_folder, face_options, storage, host.loaded_unet)
+    store = ModelStore(
+        lambda: _folders(host), keep, identities_folder, face_options, storage, host.loaded_unet, host.preprocessors
+    )
     extension = Extension(host, store, allowed_folders, maps_wanted)
     services = Services(
         analyser=lambda: store.analyser,
@@ -60,7 +62,7 @@ def register() -> tuple[Extension, PanelService, Pasting]:
     _listen("ui_settings", add_options)
     _add_axes(extension)
     downloads = Path(paths.models_path) / "instantid"
-    service = PanelService(panel_backend_of(host, store, downloads))
+    service = PanelService(panel_backend_of(host, store, downloads, lambda: queue_lock))
     return extension, service, Pasting(store)
 
 

@@ -133,7 +133,7 @@ def _axis(place: Place, offered: Offered) -> tuple[type, Callable[[Any], Any], M
     if isinstance(kind, Choice):
         return str, lambda value: value, {"choices": lambda: list(kind.options)}
     if isinstance(kind, Name):
-        return str, lambda value: value, {"choices": lambda: list(offered.names(kind.of))}
+        return str, lambda value: value, {"choices": lambda: [*dict.fromkeys((*kind.builtin, *offered.names(kind.of)))]}
     if isinstance(kind, PictureInput) and kind.most is not None:
         file_name = {"format_value": lambda _, option, value: f"{option.label}: {Path(value).name}"}
         return str, lambda value: [picture_of(value, place.label, offered.allowed())], file_name

@@ -7,6 +7,7 @@ import torch
 from lib_instantid.errors import BadModelFile
 from lib_instantid.networks.controlnet import ControlNet, Shape
 from lib_instantid.networks.controlnet_names import to_diffusers_names
+from lib_instantid.networks.controlnet_union import TASKS, ControlNetUnion, Tasks
 from lib_instantid.weights.reading import Weights, load_strictly
 
 
@@ -18,7 +19,8 @@ def load_controlnet(weights: Weights, title: str, named: str) -> ControlNet:
     tensors = to_diffusers_names(weights.tensors)
     try:
         with torch.device("meta"):
-            net = ControlNet(Shape.of(tensors))
+            shape = Shape.of(tensors)
+            net = ControlNetUnion(shape, Tasks.of(tensors)) if TASKS in tensors else ControlNet(shape)
     except (LookupError, ValueError) as error:
         raise BadModelFile(f"{named}: not a complete {title} ({error}). Fetch the file again.") from error
     load_strictly(net, weights, tensors, title)

@@ -11,7 +11,7 @@ from typing import Any
 from lib_instantid.encoders.face.model_files import DETECTOR_FILE, PACKAGE, RECOGNISER_FILE
 from lib_instantid.errors import BadModelFile, MissingModelFile
 from lib_instantid.weights.kinds import recognise
-from lib_instantid.weights.reading import WEIGHT_SUFFIXES, read_outline
+from lib_instantid.weights.reading import DIFFUSERS_STEM, WEIGHT_SUFFIXES, read_outline
 from lib_instantid.weights.system_files import Recognised, ReleasedFile, SystemFiles
 
 RESEARCH_ONLY = "non-commercial research only"
@@ -88,6 +88,17 @@ def find_role(folder: Path, role: str, systems: Sequence[SystemFiles]) -> Path:
             f"`python -m lib_instantid models --download`: {released[-1].url()}"
         )
     return found
+
+
+def named_files(folder: Path, role: str, systems: Sequence[SystemFiles], given: Sequence[Path] = ()) -> dict[str, Path]:
+    """The given files and those of a role below a folder, by names: the path below the folder, or a given file's own name.
+
+    Raises MissingModelFile: there is none, see `find_role`.
+    """
+    own = {(path.parent if path.name.startswith(DIFFUSERS_STEM) else path).name: path for path in given}
+    below = [model.path for model in find_models([folder], systems) if model.role == role]
+    named = {path.relative_to(folder.expanduser()).as_posix(): path for path in below}
+    return {**own, **named} or {"": find_role(folder, role, systems)}
 
 
 def missing(found: Sequence[FoundModel], systems: Sequence[SystemFiles]) -> tuple[ReleasedFile, ...]:

@@ -60,8 +60,9 @@ class SystemFiles:
     """The weight files of a system.
 
     released: the published files of each role. recognise: says what a file is; None if the system does not know it. load: for
-    each role, a function that makes the network (or another object) of the file's path. wanted: the files to get, for the
-    message that they are missing. onnx: the roles of ONNX models, by the names of their files, which alone tell what they are.
+    each role, a function that makes the network (or another object) of the file's path. several: whether one generation may use
+    several files of a role. wanted: the files to get, for the message that they are missing. onnx: the roles of ONNX models, by
+    the names of their files, which alone tell what they are.
     """
 
     released: tuple[ReleasedFile, ...]
@@ -69,6 +70,7 @@ class SystemFiles:
     load: dict[str, Callable[[Path], Any]]
     wanted: str
     onnx: Mapping[str, str] = field(default_factory=dict)
+    several: bool = False
 
     @property
     def roles(self) -> tuple[str, ...]:

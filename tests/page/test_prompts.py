@@ -14,12 +14,12 @@ def section(panel: Panel) -> Locator:
     panel.number("steps", 2)
     panel.switch.check()
     panel.unfold("Pictures as prompts")
-    return panel.root.locator(".instantid-prompts")
+    return panel.root.locator(".instantid-section-image_prompts")
 
 
 def test_pictures_alone_make_a_picture_and_nobody_is_asked_for(panel: Panel, section: Locator) -> None:
     section.locator("> .instantid-drop input").set_input_files([png(NOBODY, "style")])
-    expect(section.locator(".instantid-prompt [role=listitem] img")).to_have_count(1)
+    expect(section.locator(".instantid-entry [role=listitem] img")).to_have_count(1)
     section.get_by_label("What the pictures give").select_option("style")
     section.get_by_role("slider", name="Strength", exact=True).fill("0.9")
     expect(panel.page.locator(".instantid-badge")).to_have_text("on, 1 picture as prompts")
@@ -36,10 +36,10 @@ def test_a_person_and_two_groups_go_together(panel: Panel, section: Locator) -> 
     panel.add_photos(png(ONE, "one"))
     first = section.locator("> .instantid-drop input")
     first.set_input_files([png(NOBODY, "a"), png(ONE, "b")])
-    expect(section.locator(".instantid-prompt [role=listitem] img")).to_have_count(2)
+    expect(section.locator(".instantid-entry [role=listitem] img")).to_have_count(2)
     first.set_input_files([png(NOBODY, "c")])
-    expect(section.locator(".instantid-prompt")).to_have_count(2)
-    expect(section.locator(".instantid-prompt [role=listitem] img")).to_have_count(3)
+    expect(section.locator(".instantid-entry")).to_have_count(2)
+    expect(section.locator(".instantid-entry [role=listitem] img")).to_have_count(3)
     panel.page.wait_for_function(
         "id => JSON.parse(document.querySelector(`#${id} textarea`).value).image_prompts?.[1]?.pictures.length === 1",
         arg=panel.data["ids"]["settings"],
@@ -57,7 +57,7 @@ def test_a_person_and_two_groups_go_together(panel: Panel, section: Locator) -> 
 
 def test_a_group_that_lost_its_pictures_is_refused_by_name(panel: Panel, section: Locator) -> None:
     section.locator("> .instantid-drop input").set_input_files([png(NOBODY, "style")])
-    expect(section.locator(".instantid-prompt [role=listitem] img")).to_have_count(1)
+    expect(section.locator(".instantid-entry [role=listitem] img")).to_have_count(1)
     section.get_by_role("button", name="Remove picture 1, style.png").click()
     generate(panel)
     expect(panel.page.locator("#progress").first).to_contain_text("Image prompt 1, pictures: found 0, expected 1 to 8")

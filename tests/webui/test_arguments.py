@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lib_instantid.adapters.controlnet.settings import Control
 from lib_instantid.adapters.fields import Choice, Name, Number, Switch, settings_in
 from lib_instantid.adapters.ip_adapter.settings import ImagePrompt
 from lib_instantid.adapters.people import Person
@@ -56,7 +57,7 @@ def test_a_row_of_the_table_is_a_setting_with_its_kind() -> None:
 def test_every_number_choice_and_switch_of_the_settings_is_in_the_table() -> None:
     plain = {
         own.name
-        for owner in (Settings, Person, ImagePrompt)
+        for owner in (Settings, Person, ImagePrompt, Control)
         for own in settings_in(owner)
         if isinstance(own.kind, Number | Choice | Switch) or (isinstance(own.kind, Name) and own.place != "own")
     }

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from lib_instantid.adapters.controlnet.settings import Control
 from lib_instantid.adapters.fields import Choice, Name, Number, settings_in
 from lib_instantid.adapters.ip_adapter.settings import ImagePrompt
 from lib_instantid.adapters.people import Person
 from lib_instantid.adapters.settings import Settings
-from lib_instantid.constants import MAX_PEOPLE, MAX_PROMPTS
+from lib_instantid.constants import MAX_CONTROLS, MAX_PEOPLE, MAX_PROMPTS
 from lib_instantid.encoders.face.identity import Identity
 from lib_instantid.encoders.face.identity_files import list_identities, save_identity
 from lib_instantid.errors import InstantIDError
@@ -74,9 +75,10 @@ def test_there_is_an_axis_for_each_number_and_choice_and_none_twice(plot: Plot, 
     assert (
         len(labels)
         == len(set(labels))
-        == sum(
-            [counted(Settings), MAX_PEOPLE * (counted(Person) + 1), MAX_PROMPTS * (counted(ImagePrompt) + 1)]  # and pictures
-        )
+        == counted(Settings)
+        + MAX_PEOPLE * (counted(Person) + 1)  # and pictures
+        + MAX_PROMPTS * (counted(ImagePrompt) + 1)
+        + MAX_CONTROLS * counted(Control)
     )
     assert all(label.startswith("[InstantID] ") for label in labels)
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lib_instantid.adapters import SYSTEM_FILES
+from lib_instantid.adapters.controlnet.recognise import CONTROLNET
 from lib_instantid.adapters.instantid.recognise import ADAPTER, IDENTITYNET, says_instantid
 from lib_instantid.webui.model_files import by_role
 from lib_instantid.weights.finding import DETECTOR, RECOGNISER, FoundModel
@@ -24,9 +25,11 @@ TENSORS = {
 @pytest.mark.parametrize(
     ("name", "role"),
     [
-        ("controlnetxlCNXL_xinsirOpenpose.safetensors", None),
-        ("OpenPoseXL2.safetensors", None),
-        ("sdxl-canny.safetensors", None),
+        ("controlnetxlCNXL_xinsirOpenpose.safetensors", CONTROLNET),
+        ("OpenPoseXL2.safetensors", CONTROLNET),
+        ("sdxl-canny.safetensors", CONTROLNET),
+        ("controlnet-depth-sdxl-1.0/diffusion_pytorch_model.fp16.safetensors", CONTROLNET),
+        ("depth/ControlNetModel/diffusion_pytorch_model.safetensors", IDENTITYNET),
         ("IdentityNet.safetensors", IDENTITYNET),
         ("InstantID_ControlNet_openpose.safetensors", IDENTITYNET),
         ("diffusion_pytorch_model.safetensors", IDENTITYNET),

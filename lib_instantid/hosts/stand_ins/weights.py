@@ -1,5 +1,6 @@
 """Random weights of the released layouts: an SDXL checkpoint as a diffusers folder, `ip-adapter.bin`, `ControlNetModel/`, an
-IP-Adapter Plus with its vision tower, and an adapter with a LoRA that takes antelopev2's normalised embeddings."""
+IP-Adapter Plus with its vision tower, an adapter with a LoRA that takes antelopev2's normalised embeddings, and a ControlNet
+for canny edges."""
 
 from __future__ import annotations
 
@@ -58,7 +59,7 @@ class Size:
 
 def write_weights(folder: Path, size: Size | None = None) -> None:
     """Write `checkpoint/`, `ip-adapter.bin`, `ControlNetModel/`, `ip-adapter-plus.bin`, `image_encoder/` and
-    `ip-adapter-faceid-antelopev2.bin` to the folder. They are the same on every machine."""
+    `ip-adapter-faceid-antelopev2.bin` and `controlnet-canny/` to the folder. They are the same on every machine."""
     size = size or Size()
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(SEED)
@@ -69,6 +70,7 @@ def write_weights(folder: Path, size: Size | None = None) -> None:
         torch.save(adapter_file(size, unet, features=TOWER), folder / "ip-adapter-plus.bin")
         vision_tower().save_pretrained(folder / "image_encoder")
         torch.save(face_adapter_file(size, unet), folder / "ip-adapter-faceid-antelopev2.bin")
+        controlnet(size).save_pretrained(folder / "controlnet-canny")
 
 
 def vision_tower() -> CLIPVisionModelWithProjection:

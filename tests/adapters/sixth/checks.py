@@ -146,5 +146,5 @@ def test_there_are_axes_for_it_and_none_has_anothers_name() -> None:
 
 
 def test_instantids_settings_come_first_and_are_as_they_were() -> None:
-    assert [entries.name for entries in lists_in(Settings)] == ["people", "image_prompts", "tints"]
+    assert [entries.name for entries in lists_in(Settings)] == ["people", "image_prompts", "controls", "tints"]
     assert settings_in(Settings)[0].name == "enabled"
