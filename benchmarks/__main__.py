@@ -1,6 +1,7 @@
-"""What InstantID costs over plain SDXL, beside what the arithmetic says and beside diffusers' own parts.
+"""What InstantID and image prompts cost over plain SDXL, beside what the arithmetic says and beside diffusers' own parts.
 
-    python -m benchmarks [--size 1024] [--size 832x1216] [--batch 1 4] [--people 1 3] [--json FILE] [--plot FILE]
+    python -m benchmarks [--size 1024] [--size 832x1216] [--batch 1 4] [--people 1 3] [--prompts 1 3]
+        [--json FILE] [--plot FILE]
 
 Runs anywhere: on a GPU at SDXL's real size, on a CPU at the real size where the memory holds it and narrower where not. All
 networks have random weights. `benchmarks.webui` measures whole pictures in a running WebUI.
@@ -24,7 +25,7 @@ import psutil
 import torch
 
 from benchmarks.competitors import open_webui
-from benchmarks.contenders import Case, Contender, diffusers, instantid, plain
+from benchmarks.contenders import Case, Contender, diffusers, diffusers_prompt, image_prompts, instantid, plain
 from benchmarks.measure import Row, measure
 from benchmarks.networks import SDXL_CHANNELS, make_networks
 from benchmarks.report import plot, table
@@ -79,6 +80,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", type=size_of, action="append", help="N or WIDTHxHEIGHT in pixels; may be repeated")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 4] if gpu else [1])
     parser.add_argument("--people", type=int, nargs="+", default=[1, 3])
+    parser.add_argument("--prompts", type=int, nargs="*", default=[1], help="numbers of image prompts")
     parser.add_argument("--rounds", type=int, default=10 if gpu else 3)
     parser.add_argument("--device", default="cuda" if gpu else "cpu")
     parser.add_argument("--dtype", choices=DTYPES, default="float16" if gpu else "float32")
@@ -100,6 +102,9 @@ def main(given: Sequence[str] | None = None) -> None:
     counting = make_networks(channels, torch.device("meta"), dtype)
     beside = other.contender(networks) if other else diffusers()
     contenders = [plain(), *(one for people in args.people for one in contenders_for(people, beside))]
+    if args.prompts:
+        beside_prompt = other.prompt_contender(networks) if other else diffusers_prompt()
+        contenders += [beside_prompt, *(image_prompts(count) for count in args.prompts)]
     rows: list[Row] = []
     for width, height in args.size:
         for batch in args.batch:

@@ -1,4 +1,5 @@
-"""Who is measured: the plain UNet, InstantID on it, and diffusers' own parts put together as the official pipeline does."""
+"""Who is measured: the plain UNet, InstantID and image prompts on it, and diffusers' own parts put together as the official
+pipelines do."""
 
 from __future__ import annotations
 
@@ -16,11 +17,13 @@ from torch import Tensor
 
 from benchmarks.networks import Networks
 from lib_instantid.adapters.instantid.prepare import PlacedPerson, Prepared, prepare
-from lib_instantid.adapters.instantid.settings import Person
+from lib_instantid.adapters.people import Person
 from lib_instantid.adapters.settings import Settings
 from lib_instantid.conditioning.attachment import attach
+from lib_instantid.conditioning.parts import AttentionPart, Conditioning
 from lib_instantid.conditioning.schedule import Step
 from lib_instantid.conditioning.sites import cross_attention_sites
+from lib_instantid.networks.adapter import PromptTokens
 from lib_instantid.networks.blocks import sinusoidal
 
 PASS = 20
@@ -73,23 +76,52 @@ def instantid(people: int = 1, faster: str = "", **settings: Any) -> Contender:
     """faster: what the settings leave out, in words."""
     name = name_of(people) + (f", {faster}" if faster else "")
 
-    @contextmanager
-    def run(networks: Networks, case: Case) -> Iterator[RunStep]:
-        call, now = _unet_call(networks, case), [0]
-        rows = (False,) * case.batch + (True,) * case.batch
-        guidance = guide(networks, case, people, settings)
-        with attach(networks.unet, guidance.conditioning, rows_of=lambda _: rows, step=lambda: Step(index=now[0], total=PASS)):
-
-            def step(number: int) -> Tensor:
-                now[0] = number
-                return call(number)
-
-            yield step
+    def run(networks: Networks, case: Case) -> AbstractContextManager[RunStep]:
+        return _attached(networks, case, guide(networks, case, people, settings).conditioning)
 
     period = settings.get("identitynet_every", 1)
     return Contender(
         name=name, run=run, people=people, limit=name, reference=name_of(people), period=period, exact=not settings
     )
+
+
+def image_prompts(count: int = 1) -> Contender:
+    """IP-Adapters with 16 tokens each, as Plus has."""
+    name = prompts_name(count)
+
+    def run(networks: Networks, case: Case) -> AbstractContextManager[RunStep]:
+        tokens = [_prompt_tokens(networks, number) for number in range(count)]
+        parts = tuple(AttentionPart(keys_values=one.keys_values, strength=STRENGTH, misfit="") for one in tokens)
+        return _attached(networks, case, Conditioning(parts=parts, size=(case.width, case.height)))
+
+    return Contender(name=name, run=run, people=0, limit=name, reference=name)
+
+
+def diffusers_prompt() -> Contender:
+    """diffusers' IP-Adapter, which makes keys and values of the tokens in every step."""
+    exact = prompts_name(1)
+    return Contender(name="diffusers' IP-Adapter", run=_diffusers_prompt, people=0, limit=exact, reference=exact)
+
+
+def prompts_name(count: int) -> str:
+    return "image prompt" if count == 1 else f"{count} image prompts"
+
+
+def _prompt_tokens(networks: Networks, number: int) -> PromptTokens:
+    return networks.faces.face_tokens(torch.from_numpy(embedding_of(number)), torch.zeros(512))
+
+
+@contextmanager
+def _attached(networks: Networks, case: Case, conditioning: Conditioning) -> Iterator[RunStep]:
+    call, now = _unet_call(networks, case), [0]
+    rows = (False,) * case.batch + (True,) * case.batch
+    with attach(networks.unet, conditioning, rows_of=lambda _: rows, step=lambda: Step(index=now[0], total=PASS)):
+
+        def step(number: int) -> Tensor:
+            now[0] = number
+            return call(number)
+
+        yield step
 
 
 def name_of(people: int) -> str:
@@ -111,9 +143,13 @@ def people_in(case: Case, people: int) -> list[PlacedPerson]:
     for number in range(people):
         keypoints = (FACE + [number, 0]) * size
         box = np.array([*keypoints.min(axis=0), *keypoints.max(axis=0)])
-        embedding = np.random.default_rng(number).standard_normal(512).astype(np.float32)
-        placed.append(PlacedPerson(embedding=embedding, keypoints=keypoints, box=box))
+        placed.append(PlacedPerson(embedding=embedding_of(number), keypoints=keypoints, box=box))
     return placed
+
+
+def embedding_of(number: int) -> np.ndarray:
+    """(512,) float32, random."""
+    return np.random.default_rng(number).standard_normal(512).astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -208,6 +244,26 @@ def _diffusers(networks: Networks, case: Case) -> Iterator[RunStep]:
             down_block_additional_residuals=down,
             mid_block_additional_residual=middle,
         ).sample
+        return found
+
+    try:
+        yield step
+    finally:
+        networks.unet.set_attn_processor(before)
+
+
+@contextmanager
+def _diffusers_prompt(networks: Networks, case: Case) -> Iterator[RunStep]:
+    given = inputs(networks, case)
+    own = _prompt_tokens(networks, 0).tokens.to(networks.device, networks.dtype)
+    tokens = own.repeat_interleave(case.batch, dim=0)[:, None]
+    before = networks.unet.attn_processors
+    networks.unet.set_attn_processor({**before, **_processors(networks)})
+
+    @torch.no_grad()
+    def step(number: int) -> Tensor:
+        x, timestep = given.x(number), given.timestep(number)
+        found: Tensor = networks.unet(x, timestep, (given.text, [tokens]), added_cond_kwargs=given.added).sample
         return found
 
     try:

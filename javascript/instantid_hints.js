@@ -11,19 +11,25 @@
     instantid.hints = function (panel) {
         const element = el("div", {class: "instantid-hints", role: "status"});
         let asking = false;
-        let status = {problems: {}, download: null};
+        let status = {problems: {}, download: null, sd15: false};
+        const byInstantID = ({system}) => system === "InstantID" || (system === "automatic" && !status.sd15);
 
         function sentences() {
             const found = [];
             const [width, height] = panel.size();
             const cfg = panel.number("cfg_scale");
             if (!panel.on() && (panel.state.people.some(instantid.isComplete) || panel.sections.some((section) => section.entries.length))) found.push("InstantID is off: tick “Use InstantID”, or the picture is made without the person.");
-            if (cfg > HIGH_CFG) found.push(`CFG scale ${cfg} burns faces with InstantID; 3 to 5 looks natural.`);
-            if (width * height < SMALL * SMALL) found.push(`${width} × ${height} is small for SDXL, which was trained on 1024 × 1024; faces come out blurred or doubled. 1016 × 1016 or 896 × 1152 is right.`);
-            if (width === 1024 && height === 1024) found.push("1024 × 1024 invites stock-photo watermarks; 1016 × 1016 does not.");
+            if (cfg > HIGH_CFG && panel.state.people.some(byInstantID)) found.push(`CFG scale ${cfg} burns faces with InstantID; 3 to 5 looks natural.`);
+            if (!status.sd15 && width * height < SMALL * SMALL) found.push(`${width} × ${height} is small for SDXL, which was trained on 1024 × 1024; faces come out blurred or doubled. 1016 × 1016 or 896 × 1152 is right.`);
+            if (!status.sd15 && width === 1024 && height === 1024) found.push("1024 × 1024 invites stock-photo watermarks; 1016 × 1016 does not.");
             if (panel.state.people.length > 1 && panel.state.settings.face_region === "everywhere") {
                 found.push("With several people, let InstantID act on the face or on a mask, or their faces mix.");
             }
+            panel.state.people.forEach((person, index) => {
+                if (!byInstantID(person) && ["pose picture", "keypoints"].includes(person.pose)) {
+                    found.push(`Person ${index + 1} is brought in by FaceID, which places no head: it is where the checkpoint has it.`);
+                }
+            });
             return found;
         }
 

@@ -46,6 +46,7 @@
             this.fromPhotos = el("div", {}, this.photos.element, this.saver.element);
             this.likeness = instantid.controls(panel.table, "people", "likeness", () => person, () => panel.changed());
             this.placement = instantid.controls(panel.table, "people", "placement", () => person, () => this.posed());
+            this.system = instantid.controls(panel.table, "people", "advanced", () => person, () => panel.changed());
             this.posePicture = pictureField("Drop the pose picture here, or click to choose", () => person.posePicture, (picture) => {
                 person.posePicture = picture;
                 this.render();
@@ -55,7 +56,8 @@
             this.element = el("div", {role: "tabpanel", id: instantid.freshId("person"), class: "instantid-person"},
                 radios("Who", [["photos", "Photos"], ["identity", "A saved identity"]], person.source, (source) => this.setSource(source)),
                 this.fromPhotos, this.chooser.element, el("h4", {}, "Likeness"), this.presets(),
-                el("div", {class: "instantid-columns"}, ...this.likeness.elements), ...this.placement.elements, this.posePicture.element, this.mask.element);
+                el("div", {class: "instantid-columns"}, ...this.likeness.elements), ...this.placement.elements, this.posePicture.element, this.mask.element,
+                el("details", {class: "instantid-advanced"}, el("summary", {}, "What brings the face in"), ...this.system.elements));
             this.render();
         }
 
@@ -94,6 +96,7 @@
             this.mask.element.hidden = this.panel.state.settings.face_region !== "mask";
             this.likeness.show();
             this.placement.show();
+            this.system.show();
             this.presetButtons.forEach(({show}) => show());
             for (const part of [this.chooser, this.saver, this.posePicture, this.mask]) part.render();
         }

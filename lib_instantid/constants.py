@@ -19,6 +19,9 @@ HEAD_SIZE = 64
 SD15_HEADS = 8
 """Attention heads in every layer of SD1.5's UNet and ControlNets, whatever the layer's width."""
 
+SD15_CONTEXT = 768
+"""Numbers of a token of SD1.5's text."""
+
 KEYPOINT_COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255))
 """RGB from 0 to 255, one colour per keypoint in the order of `KEYPOINTS`. Source: InstantID's `draw_kps`."""
 

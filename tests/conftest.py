@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lib_instantid.adapters.instantid.files import load_adapter, load_identitynet
 from lib_instantid.adapters.instantid.prepare import PlacedPerson, Prepared, prepare
 from lib_instantid.adapters.instantid.recognise import ADAPTER, IDENTITYNET
-from lib_instantid.adapters.instantid.settings import Person
+from lib_instantid.adapters.people import Person
 from lib_instantid.adapters.settings import Settings
 from lib_instantid.encoders.face.analyser import open_analyser
 from lib_instantid.encoders.face.photos import Photos

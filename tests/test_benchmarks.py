@@ -45,13 +45,28 @@ def test_a_plain_call_at_1024_costs_what_sdxl_does(counting: Networks) -> None:
 
 def test_the_command_writes_every_row(tmp_path: Path) -> None:
     files = {name: tmp_path / f"found.{name}" for name in ("json", "png")}
-    command = [sys.executable, "-m", "benchmarks", "--device", "cpu", "--channels", "32", "--size", "64", "--rounds", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks",
+        "--device",
+        "cpu",
+        "--channels",
+        "32",
+        "--size",
+        "64",
+        "--rounds",
+        "1",
+        "--people",
+        "1",
+    ]
     subprocess.run([*command, "--json", str(files["json"]), "--plot", str(files["png"])], check=True, capture_output=True)
     found = json.loads(files["json"].read_text())
     rows = {row["name"]: row for row in found["rows"]}
     assert found["machine"]
-    assert {"plain", "instantid", "diffusers"} <= set(rows)
+    assert {"plain", "instantid", "diffusers", "image prompt", "diffusers' IP-Adapter"} <= set(rows)
     assert rows["diffusers"]["noise_error"] < 1e-4
+    assert rows["diffusers' IP-Adapter"]["noise_error"] < 1e-4
     assert rows["plain"]["ratio_to_plain"] == 1
     assert all(row["exact"] or row["noise_error"] > 1e-4 for row in rows.values())
     assert all(row["ms"] > 0 and row["arithmetic_ratio"] >= 1 for row in rows.values())

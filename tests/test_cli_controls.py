@@ -54,7 +54,7 @@ def test_controls_in_every_spelling_act_together(given: list[str], street: Path,
 @pytest.mark.parametrize(
     ("control", "words"),
     [
-        ("depth={street}", "controls[1].preprocessor: found 'depth', expected one of as it is, canny"),
+        ("fog={street}", "controls[1].preprocessor: found 'fog', expected one of as it is, canny"),
         ("canny={street}.gone", "controls[1].picture"),
         ("canny={street}:3", "controls[1].strength: found 3.0, expected a number from 0.0 to 2.0"),
         ("{street}", "control: not valid JSON"),

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from benchmarks.contenders import Case, Contender, RunStep, name_of
+from benchmarks.contenders import Case, Contender, RunStep, name_of, prompts_name
 from benchmarks.networks import Networks
 from lib_instantid.networks.controlnet_names import to_diffusers_names
 
@@ -40,16 +40,22 @@ SDXL = {
 @dataclass(frozen=True, kw_only=True)
 class Other:
     """unet: channels of the first level → the WebUI's UNet. prepare: loads the other implementation on IdentityNet's and the
-    adapter's very weights, and answers with how a step with it is run."""
+    adapter's very weights, and answers with how a step with it is run; with False the adapter's unit alone."""
 
     name: str
     unet: Callable[[int], nn.Module]
-    prepare: Callable[[Networks], Callable[[Networks, Case], AbstractContextManager[RunStep]]]
+    prepare: Callable[[Networks, bool], Callable[[Networks, Case], AbstractContextManager[RunStep]]]
 
     def contender(self, networks: Networks) -> Contender:
         """Its limit is the arithmetic of doing constant work once, and its noise prediction is compared with InstantID's."""
         exact = name_of(people=1)
-        return Contender(name=self.name, run=self.prepare(networks), people=1, limit=exact, reference=exact)
+        return Contender(name=self.name, run=self.prepare(networks, True), people=1, limit=exact, reference=exact)
+
+    def prompt_contender(self, networks: Networks) -> Contender:
+        """The adapter's unit alone, as with a picture as a prompt."""
+        exact = prompts_name(1)
+        run = self.prepare(networks, False)
+        return Contender(name=f"{self.name}, image prompt", run=run, people=0, limit=exact, reference=exact)
 
 
 def ldm_controlnet(networks: Networks) -> dict[str, Tensor]:

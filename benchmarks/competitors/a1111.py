@@ -30,7 +30,7 @@ def unet(channels: int) -> nn.Module:
     return found
 
 
-def prepare(networks: Networks) -> Callable[[Networks, Case], AbstractContextManager[RunStep]]:
+def prepare(networks: Networks, with_identitynet: bool) -> Callable[[Networks, Case], AbstractContextManager[RunStep]]:
     """Both models are kept loaded, as the extension's cache does."""
     devices.dtype_unet = networks.dtype  # as the WebUI does when it loads a checkpoint
     half = networks.dtype == torch.float16
@@ -52,11 +52,11 @@ def prepare(networks: Networks) -> Callable[[Networks, Case], AbstractContextMan
         embedding = torch.from_numpy(people_in(case, 1)[0].embedding)
         size = (case.width // 8, case.height // 8)
         adapter.hook(networks.unet, embedding, STRENGTH, 0.0, 1.0, *size, None)
-        units = [
-            _unit(adapter, ControlModelType.IPAdapter, embedding),
-            _unit(network, ControlModelType.InstantID, person.keypoint_map.to(networks.device, networks.dtype)),
-        ]
-        units[1].control_context_override = adapter.image_emb
+        units = [_unit(adapter, ControlModelType.IPAdapter, embedding)]
+        if with_identitynet:
+            keypoint_map = person.keypoint_map.to(networks.device, networks.dtype)
+            units.append(_unit(network, ControlModelType.InstantID, keypoint_map))
+            units[1].control_context_override = adapter.image_emb
         hook = UnetHook()
         process = SimpleNamespace(sample=None, prompt="a person", negative_prompt="")
         hook.hook(networks.unet, SimpleNamespace(is_sdxl=True), units, process)

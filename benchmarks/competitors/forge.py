@@ -35,7 +35,7 @@ def unet(channels: int) -> nn.Module:
     return found
 
 
-def prepare(networks: Networks) -> Callable[[Networks, Case], AbstractContextManager[RunStep]]:
+def prepare(networks: Networks, with_identitynet: bool) -> Callable[[Networks, Case], AbstractContextManager[RunStep]]:
     """The ControlNet is kept loaded; the adapter is built for each pass, as Forge does."""
     network = ControlNetPatcher.try_build_from_state_dict(ldm_controlnet(networks), "identitynet").model_patcher
     network.control_model.to(networks.device)
@@ -45,9 +45,10 @@ def prepare(networks: Networks) -> Callable[[Networks, Case], AbstractContextMan
     @contextmanager
     def run(networks: Networks, case: Case) -> Iterator[RunStep]:
         given = inputs(networks, case)
-        patched = _patched(networks, case, network, adapter)
+        patched = _patched(networks, case, network if with_identitynet else None, adapter)
         control = patched.controlnet_linked_list
-        control.pre_run(SimpleNamespace(predictor=_Predictor()), lambda part: 1e9 * (1 - part) - 1)
+        if control is not None:
+            control.pre_run(SimpleNamespace(predictor=_Predictor()), lambda part: 1e9 * (1 - part) - 1)
         own = patched.model_options["transformer_options"]
         marks = torch.tensor([1.0] * case.batch + [0.0] * case.batch, device=networks.device)
 
@@ -60,9 +61,11 @@ def prepare(networks: Networks) -> Callable[[Networks, Case], AbstractContextMan
                 "sigmas": timestep[: case.batch],
                 "cond_mark": marks,
             }
-            control.transformer_options = options
-            condition = {"c_crossattn": given.text, "y": given.vector, "transformer_options": options}
-            residuals = control.get_control(x, timestep, condition, 2)
+            residuals = None
+            if control is not None:
+                control.transformer_options = options
+                condition = {"c_crossattn": given.text, "y": given.vector, "transformer_options": options}
+                residuals = control.get_control(x, timestep, condition, 2)
             found: Tensor = networks.unet(
                 x, timestep, context=given.text, y=given.vector, control=residuals, transformer_options=options
             )
@@ -74,7 +77,7 @@ def prepare(networks: Networks) -> Callable[[Networks, Case], AbstractContextMan
 
 
 @torch.no_grad()
-def _patched(networks: Networks, case: Case, network: ControlNet, adapter: dict[str, dict[str, Tensor]]) -> UnetPatcher:
+def _patched(networks: Networks, case: Case, network: ControlNet | None, adapter: dict[str, dict[str, Tensor]]) -> UnetPatcher:
     """As the two units do before sampling."""
     module = networks.unet
     module.storage_dtype = module.computation_dtype = networks.dtype  # type: ignore[assignment]
@@ -90,6 +93,8 @@ def _patched(networks: Networks, case: Case, network: ControlNet, adapter: dict[
         insightface=_Analyser(people_in(case, 1)[0].embedding),
         instant_id=True,
     )
+    if network is None:
+        return with_adapter
     return apply_controlnet_advanced(with_adapter, network, person.keypoint_map.to(networks.device), STRENGTH, 0.0, 1.0)
 
 

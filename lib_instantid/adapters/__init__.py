@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from lib_instantid.adapters import controlnet, instantid, ip_adapter
+from lib_instantid.adapters import controlnet, faceid, instantid, ip_adapter
 
-FAMILIES = (instantid.FAMILY, ip_adapter.FAMILY, controlnet.FAMILY)
+FAMILIES = (instantid.FAMILY, faceid.FAMILY, ip_adapter.FAMILY, controlnet.FAMILY)
 """Every system. Panel, API and command line offer the settings of these."""
 
 SYSTEM_FILES = tuple(family.files for family in FAMILIES)
-ROLES = tuple(role for files in SYSTEM_FILES for role in files.roles)
-"""The roles of all weight files."""
-
-SEVERAL = tuple(role for files in SYSTEM_FILES if files.several for role in files.roles)
+SEVERAL = tuple(role for files in SYSTEM_FILES if files.several for role in files.load)
 """The roles of which one generation may use several files."""
 
 LOADERS = {role: load for files in SYSTEM_FILES for role, load in files.load.items()}
 """For each role, the function that makes a network of a file's path."""
+
+ROLES = tuple(LOADERS)
+"""The roles of all weight files."""

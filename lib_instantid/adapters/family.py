@@ -122,6 +122,11 @@ class Preset:
     values: Mapping[str, float]
 
 
+def _any_entry(entry: object, context: int | None) -> bool:
+    del entry, context
+    return True
+
+
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """A system: one folder of `adapters`.
@@ -132,7 +137,8 @@ class Family:
     check: raises UnsupportedModel for a UNet in which the system cannot act, whatever its networks. place_heads: the heads of
     all entries in an output of a given size, for the panel's editor; None for a system without heads. needs_faces: whether the
     face models are among its files.
-    gone: removed settings of earlier versions, and the sentence shown for each.
+    serves: whether the system acts for an entry, where several systems share a list; the checkpoint may decide it
+    (`Sources.context_size`). gone: removed settings of earlier versions, and the sentence shown for each.
     """
 
     title: str
@@ -144,6 +150,7 @@ class Family:
     check: Callable[[nn.Module], None]
     needs_faces: bool = True
     place_heads: Callable[[Any, Size, Look], tuple[Head | None, ...]] | None = None
+    serves: Callable[[Any, int | None], bool] = _any_entry
     presets: tuple[Preset, ...] = ()
     gone: Mapping[str, str] = field(default_factory=dict)
 
@@ -152,6 +159,6 @@ class Family:
         """The setting that lists the system's entries."""
         return lists_in(self.settings)[0]
 
-    def acts(self, settings: Common) -> bool:
-        """Whether these settings have an entry for the system."""
-        return bool(getattr(settings, self.entries.name))
+    def acts(self, settings: Common, context: int | None) -> bool:
+        """Whether these settings have an entry that the system acts for. context: see `Sources.context_size`."""
+        return any(self.serves(entry, context) for entry in getattr(settings, self.entries.name))

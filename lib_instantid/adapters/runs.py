@@ -12,7 +12,9 @@ from lib_instantid.conditioning.parts import Conditioning
 
 def begin_runs(settings: Common, sources: Sources) -> tuple[Run, ...]:
     """A run of each system that has entries in the settings; none if the settings are off."""
-    return tuple(family.begin(settings, sources) for family in FAMILIES if settings.enabled and family.acts(settings))
+    if not settings.enabled:
+        return ()
+    return tuple(family.begin(settings, sources) for family in FAMILIES if family.acts(settings, sources.context_size))
 
 
 def joined(settings: Common, runs: Sequence[Run], size: Size) -> Conditioning:

@@ -9,7 +9,8 @@ from typing import Any
 
 from lib_instantid.adapters import FAMILIES
 from lib_instantid.adapters.common import Common
-from lib_instantid.adapters.fields import EntryList, check_fields, settings_in
+from lib_instantid.adapters.family import Family
+from lib_instantid.adapters.fields import EntryList, check_fields, lists_in, settings_in
 from lib_instantid.errors import SettingsError
 
 
@@ -18,10 +19,16 @@ def _check(settings: Common) -> None:
     check_fields(settings)
     for family in FAMILIES:
         family.settings.check(settings)
-    if settings.enabled and not any(family.acts(settings) for family in FAMILIES):
-        names = ", ".join(family.entries.name for family in FAMILIES)
-        cures = ", ".join(family.wanted for family in FAMILIES)
+    lists = lists_in(type(settings))
+    if settings.enabled and not any(getattr(settings, entries.name) for entries in lists):
+        names = ", ".join(entries.name for entries in lists)
+        cures = ", ".join(_first_of(entries).wanted for entries in lists)
         raise SettingsError(f"{names}: empty; {cures}, or turn InstantID off.")
+
+
+def _first_of(entries: EntryList) -> Family:
+    """The first of the systems that share a list."""
+    return next(family for family in FAMILIES if family.entries == entries)
 
 
 Settings: Any = dataclasses.make_dataclass(
@@ -46,10 +53,9 @@ def settings_from_dict(values: Mapping[str, object]) -> Any:
         warnings.warn(gone[name], stacklevel=2)
     own = {name: value for name, value in values.items() if name not in gone}
     implied: dict[str, object] = {}
-    for family in FAMILIES:
-        entries = family.entries
+    for entries in lists_in(Settings):
         own[entries.name] = _entries(entries, own.get(entries.name, ()))
-        implied |= family.settings.implied(own[entries.name])
+        implied |= _first_of(entries).settings.implied(own[entries.name])
     return _build(Settings, {**implied, **own})
 
 

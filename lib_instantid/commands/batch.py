@@ -20,6 +20,7 @@ from lib_instantid.encoders.face.picture import file_bytes
 from lib_instantid.errors import NoFaceFound, PictureError, SettingsError
 
 if TYPE_CHECKING:
+    from lib_instantid.adapters.common import Common
     from lib_instantid.hosts.diffusers.host import DiffusersHost
     from lib_instantid.hosts.diffusers.request import GenerationRequest
 
@@ -61,15 +62,19 @@ def prompts_in(path: Path) -> list[str]:
     return prompts
 
 
-def run_batch(args: argparse.Namespace, request_of: RequestOf, open_host: Callable[[], DiffusersHost]) -> None:
+def run_batch(args: argparse.Namespace, request_of: RequestOf, open_host: Callable[[Common], DiffusersHost]) -> None:
     """Make the pictures that do not exist yet, and print at the end how many were made.
 
-    request_of: makes a request of the options for one picture. Raises PictureError at the end if photos could not be used.
+    request_of: makes a request of the options for one picture. open_host: opens the host for the first one's settings.
+    Raises PictureError at the end if photos could not be used.
     """
     photos: list[Path | None] = [*pictures_in(args.photos_dir)] if args.photos_dir else [None]
     prompts = prompts_in(args.prompts_file) if args.prompts_file else [args.prompt]
-    _check(next(_requests(args, photos[0], prompts, request_of)), args.out, photos_vary=args.photos_dir is not None)
-    batch = _Batch(host=open_host(), weights=_weights(args), identities=args.identities, total=len(photos) * len(prompts))
+    first = next(_requests(args, photos[0], prompts, request_of))
+    _check(first, args.out, photos_vary=args.photos_dir is not None)
+    batch = _Batch(
+        host=open_host(first[1].settings), weights=_weights(args), identities=args.identities, total=len(photos) * len(prompts)
+    )
     try:
         for photo in photos:
             batch.make(str(photo or "photos"), _requests(args, photo, prompts, request_of))

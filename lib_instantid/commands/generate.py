@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,11 @@ from lib_instantid.commands.options import (
     analyser_of,
     quiet_libraries,
 )
-from lib_instantid.commands.settings_options import add_settings, given, lists_given, settings_of
-from lib_instantid.errors import SettingsError
+from lib_instantid.commands.settings_options import add_settings, given, settings_of
+from lib_instantid.errors import MissingModelFile, SettingsError
 
 if TYPE_CHECKING:
+    from lib_instantid.adapters.common import Common
     from lib_instantid.adapters.family import Family
     from lib_instantid.hosts.diffusers.host import DiffusersHost
     from lib_instantid.hosts.diffusers.request import GenerationRequest
@@ -40,8 +41,8 @@ def add_parser(commands: Subparsers) -> None:
 
 
 def add_weights(group: Any, *, required: bool = True) -> None:
-    group.add_argument("--checkpoint", type=Path, required=required, help="SDXL: a .safetensors file or a diffusers folder")
-    group.add_argument("--checkpoint-config", help="for a single file: a diffusers folder of SDXL, or its name on the hub")
+    group.add_argument("--checkpoint", type=Path, required=required, help="SDXL or SD1.5: a .safetensors file or a folder")
+    group.add_argument("--checkpoint-config", help="for a single file: a diffusers folder of its kind, or its name on the hub")
     for role in ROLES:
         text = f"{role}, file or folder (of the models folder)" + ("; several may be given" if role in SEVERAL else "")
         more: dict[str, Any] = {"action": "append"} if role in SEVERAL else {}
@@ -81,7 +82,7 @@ def _run_batch(args: argparse.Namespace) -> None:
     if args.photos_dir and (args.photos or args.identity):
         raise SettingsError("photos_dir: its photos stand in place of --photo and --identity; leave those out.")
     quiet_libraries()
-    run_batch(args, lambda one: _request(one, settings_of(one)), lambda: open_host(args, _families(args)))
+    run_batch(args, lambda one: _request(one, settings_of(one)), lambda settings: open_host(args, settings))
 
 
 def _run_one(args: argparse.Namespace) -> None:
@@ -99,7 +100,7 @@ def _run_one(args: argparse.Namespace) -> None:
     request = _request(args, settings)
     check_sources(request)
     check_out(args.out.parent)
-    host = open_host(args, _families(args))
+    host = open_host(args, settings)
     result = host.generate(request)
     for path in save_pictures(args.out, metadata_of(request, result), result):
         print(path)
@@ -113,33 +114,61 @@ def _request(args: argparse.Namespace, settings: Any) -> GenerationRequest:
     return GenerationRequest(settings=settings, **given(args, [own.name for own in dataclasses.fields(GenerationRequest)]))
 
 
-def _families(args: argparse.Namespace) -> list[Family]:
-    """The systems that these options use; of a folder of photos, those of people."""
-    lists = lists_given(args) | ({FAMILIES[0].entries.name} if args.photos_dir else set())
-    return [family for family in FAMILIES if family.entries.name in lists]
+def _roles(args: argparse.Namespace, settings: Common | None, context: int | None) -> dict[str, Path]:
+    """The files to load: those that are named, and all that the systems in use are released with. Without settings, as for a
+    page, the systems in use are those whose files are there, or else the first."""
+    from lib_instantid.weights.finding import find_role  # torch: seconds to import
+
+    def of(family: Family) -> dict[str, Path]:
+        if family.files.several:
+            return {}
+        needed = {role: vars(args)[role] or find_role(args.models_dir, role, SYSTEM_FILES) for role in family.files.roles}
+        for role in family.files.load.keys() - needed.keys():  # what only some of its files need
+            with suppress(MissingModelFile):
+                needed[role] = vars(args)[role] or find_role(args.models_dir, role, SYSTEM_FILES)
+        return needed
+
+    found = {role: path for role in ROLES if role not in SEVERAL and (path := vars(args)[role])}
+    if settings is not None:
+        for family in FAMILIES:
+            found |= of(family) if family.acts(settings, context) else {}
+        return found
+    for family in FAMILIES:
+        with suppress(MissingModelFile):
+            found |= of(family)
+    return found or of(FAMILIES[0])
 
 
-def open_host(args: argparse.Namespace, families: Sequence[Family]) -> DiffusersHost:
-    """The host with everything that these systems need, loaded and on its device. All files are found and the checkpoint is
-    checked before loading."""
+def _several(args: argparse.Namespace, settings: Common | None, context: int | None) -> dict[str, dict[str, Path]]:
+    """As `_roles`, of the systems of which a generation may use several files: each role's files, by names."""
+    from lib_instantid.weights.finding import named_files  # torch: seconds to import
+
+    found: dict[str, dict[str, Path]] = {}
+    for family in FAMILIES:
+        if family.files.several and (settings is None or family.acts(settings, context)):
+            with nullcontext() if settings is not None else suppress(MissingModelFile):
+                for role in family.files.load:
+                    found[role] = named_files(args.models_dir, role, SYSTEM_FILES, vars(args)[role] or ())
+    return found
+
+
+def open_host(args: argparse.Namespace, settings: Common | None = None) -> DiffusersHost:
+    """The host with everything that the settings need, loaded and on its device; see `_roles`. All files are found and the
+    checkpoint is checked before loading."""
     import torch
 
-    from lib_instantid.conditioning.sites import context_size
     from lib_instantid.hosts.diffusers.checkpoint import check_checkpoint, load_pipeline
     from lib_instantid.hosts.diffusers.host import DiffusersHost
     from lib_instantid.hosts.diffusers.sampling import choose_device
     from lib_instantid.hosts.diffusers.sources import LoadedSources
     from lib_instantid.networks.controlnet import ControlNet
     from lib_instantid.networks.packing import place
-    from lib_instantid.weights.finding import find_role, named_files
 
     device = choose_device(args.device)
     dtype = getattr(torch, DTYPES[args.dtype or ("fp32" if device.type == "cpu" else "fp16")])
-    check_checkpoint(args.checkpoint)
-    roles = [role for family in families for role in family.files.roles]
-    folder, several = args.models_dir, [role for role in roles if role in SEVERAL]
-    files = {role: vars(args)[role] or find_role(folder, role, SYSTEM_FILES) for role in roles if role not in SEVERAL}
-    named = {role: named_files(folder, role, SYSTEM_FILES, vars(args)[role] or ()) for role in several}
+    context = check_checkpoint(args.checkpoint)
+    files = _roles(args, settings, context)
+    several = _several(args, settings, context)
     analyser = analyser_of(args)
     networks = {role: LOADERS[role](path) for role, path in files.items()}
     pipeline = load_pipeline(args.checkpoint, dtype, args.checkpoint_config).to(device)
@@ -151,8 +180,8 @@ def open_host(args: argparse.Namespace, families: Sequence[Family]) -> Diffusers
         analyser=analyser,
         identities=args.identities,
         networks={role: placed(network) for role, network in networks.items()},
-        files=named,
+        files=several,
         load=lambda role, path: placed(LOADERS[role](path)),
-        context=context_size(pipeline.unet),
+        context_size=context,
     )
     return DiffusersHost(pipeline, sources)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lib_instantid.adapters import FAMILIES
 from lib_instantid.commands import generate
 from lib_instantid.commands.demo import open_stand_in_host
 from lib_instantid.commands.options import Subparsers, add_face_options, add_identities_option, quiet_libraries
@@ -37,8 +36,7 @@ def run(args: argparse.Namespace) -> None:
 
     quiet_libraries()
     real = args.checkpoint is not None
-    named = [family for family in FAMILIES[1:] if any(vars(args)[role] for role in family.files.roles)]
-    host = generate.open_host(args, [FAMILIES[0], *named]) if real else open_stand_in_host(args.stand_ins)
+    host = generate.open_host(args) if real else open_stand_in_host(args.stand_ins)
     page = build_page(host, args.out, **(REAL if real else STAND_IN))
     page.queue()
     page.launch(

@@ -105,11 +105,6 @@ def settings_of(args: argparse.Namespace) -> Any:
     return settings_from_dict(values)
 
 
-def lists_given(args: argparse.Namespace) -> frozenset[str]:
-    """The names of the lists for which the options give an entry. Raises SettingsError: a further entry is not valid JSON."""
-    return frozenset(listed.entries.name for listed in lists() if _entries(listed, args))
-
-
 def _entries(listed: Listed, args: argparse.Namespace) -> list[Any]:
     first = {own.name: vars(args)[name] for name, own in listed.options.items() if vars(args).get(name) is not None}
     further = vars(args)[listed.further]

@@ -17,9 +17,8 @@ from typing import Any
 
 from PIL import Image
 
-from lib_instantid.adapters import FAMILIES
 from lib_instantid.adapters.common import Common
-from lib_instantid.adapters.fields import EntryList, PictureInput, PictureSource
+from lib_instantid.adapters.fields import EntryList, PictureInput, PictureSource, lists_in
 from lib_instantid.adapters.record import BY_HASH
 from lib_instantid.adapters.settings import Settings, settings_from_dict
 from lib_instantid.encoders.face.picture import refuse_address
@@ -62,12 +61,11 @@ def _from_text(text: Any) -> dict[str, object]:
 
 def _with_pictures(values: Mapping[str, object], allowed: Sequence[Path]) -> dict[str, object]:
     read = dict(values)
-    for family in FAMILIES:
-        name = family.entries.name
-        entries = values.get(name, ())
-        if isinstance(entries, Sequence) and not isinstance(entries, str):  # others are refused by name later
-            numbered = enumerate(entries, 1)
-            read[name] = [_entry(entry, family.entries, f"{name}[{i}]", allowed) for i, entry in numbered]
+    for entries in lists_in(Settings):
+        name = entries.name
+        given = values.get(name, ())
+        if isinstance(given, Sequence) and not isinstance(given, str):  # others are refused by name later
+            read[name] = [_entry(entry, entries, f"{name}[{i}]", allowed) for i, entry in enumerate(given, 1)]
     return read
 
 

@@ -16,10 +16,10 @@ from lib_instantid.weights.system_files import ReleasedFile
 
 @dataclass(frozen=True, kw_only=True)
 class Missing:
-    """What a system lacks. entries: the name of the system's list. text: the missing files, the folders searched, and the cure.
-    files: the released files to get."""
+    """What a system lacks. family: the system. text: the missing files, the folders searched, and the cure. files: the released
+    files to get."""
 
-    entries: str
+    family: Family
     text: str
     files: tuple[ReleasedFile, ...]
 
@@ -69,7 +69,7 @@ class ModelFiles:
         folders = ", ".join(map(str, self._folders()))
         faces = f", and {PACKAGE} ({RESEARCH_ONLY})" if family.needs_faces else ""
         return Missing(
-            entries=family.entries.name,
+            family=family,
             text=f"{family.title}'s model files are missing: {', '.join(absent)}. Looked in {folders}."
             + "".join(f" Not readable: {model.path}, {model.problem}" for model in self._found if model.problem)
             + f" Put {family.files.wanted}{faces}, into one of these folders; any file name will do.",

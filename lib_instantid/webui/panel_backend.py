@@ -11,7 +11,9 @@ from pathlib import Path
 from torch import nn
 
 from lib_instantid.adapters import FAMILIES, ROLES
-from lib_instantid.adapters.fields import PREPROCESSOR
+from lib_instantid.adapters.family import Family
+from lib_instantid.adapters.fields import PREPROCESSOR, lists_in
+from lib_instantid.adapters.settings import Settings
 from lib_instantid.errors import InstantIDError
 from lib_instantid.hosts.webui_host import WebuiHost
 from lib_instantid.webui.map_drawing import MapDrawing
@@ -70,17 +72,32 @@ class ModelDownload:
         self._progress = f"Fetching {name}, about {megabytes} MB; the WebUI's console shows how far it is."
 
 
-def _refusals(unet: nn.Module | None) -> dict[str, str]:
-    """For each list of entries whose system cannot act in this UNet, why."""
-    if unet is None:
-        return {}
-    found = {}
-    for family in FAMILIES:
-        try:
+def _refusal(family: Family, unet: nn.Module | None) -> str | None:
+    """Why a system cannot act in this UNet; None if it can, or none is loaded."""
+    try:
+        if unet is not None:
             family.check(unet)
-        except InstantIDError as error:
-            found[family.entries.name] = str(error)
-    return found
+    except InstantIDError as error:
+        return str(error)
+    return None
+
+
+def _problems(missing: Sequence[Missing], unet: nn.Module | None) -> tuple[dict[str, str], tuple[Missing, ...]]:
+    """For each list of entries that no system can act for now, why; and what is missing for that alone.
+
+    Of several systems with one list the first counts that can act in this UNet.
+    """
+    problems, wanted = {}, []
+    lacking = {one.family.title: one for one in missing}
+    for entries in lists_in(Settings):
+        refused = {family.title: _refusal(family, unet) for family in FAMILIES if family.entries == entries}
+        able = [title for title, refusal in refused.items() if refusal is None] or list(refused)
+        if all(title in lacking for title in able):
+            wanted.append(lacking[able[0]])
+            problems[entries.name] = lacking[able[0]].text
+        elif refusal := refused[able[0]]:
+            problems[entries.name] = refusal
+    return problems, tuple(wanted)
 
 
 def panel_backend_of(
@@ -94,8 +111,8 @@ def panel_backend_of(
         nonlocal last
         # During a download the page asks every second, and searching all folders may take longer than that.
         last = last if fetching.running else store.missing()
-        problems = {**_refusals(host.loaded_unet()), **{missing.entries: missing.text for missing in last}}
-        wanted = tuple(file for missing in last for file in missing.files if file.sha256 is not None)
+        problems, lacking = _problems(last, host.loaded_unet())
+        wanted = tuple(file for missing in lacking for file in missing.files if file.sha256 is not None)
         download = Download(
             text=fetching.text(wanted),
             start=lambda: fetching.start(wanted),
@@ -103,7 +120,7 @@ def panel_backend_of(
             running=fetching.running,
         )
         files = {kind: store.stored(kind) for kind in (*ROLES, PREPROCESSOR)}
-        return Status(problems=problems, download=download if wanted else None, files=files)
+        return Status(problems=problems, download=download if wanted else None, files=files, context=store.context_size)
 
     return PanelBackend(
         analyser=lambda: store.analyser,

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from lib_instantid.adapters import FAMILIES
+from lib_instantid.constants import SD15_CONTEXT
 from lib_instantid.encoders.face.faces import HASH_DIGITS, Picture
 from lib_instantid.encoders.face.geometry import align
 from lib_instantid.encoders.face.head_points import Head, average_head
@@ -63,11 +64,13 @@ class Download:
 @dataclass(frozen=True, kw_only=True)
 class Status:
     """The state of the model files. problems: for each list of entries (`people`), why it cannot be used now. download: of
-    missing files, or None. files: the names of each role's files, beginning with the one used by default."""
+    missing files, or None. files: the names of each role's files, beginning with the one used by default. context: numbers of a
+    token of the checkpoint's text, None if not known."""
 
     problems: Mapping[str, str] = field(default_factory=dict)
     download: Download | None = None
     files: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    context: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +117,7 @@ class PanelService:
         status = self._backend.status()
         download = status.download
         offer = {name: getattr(download, name) for name in ("text", "progress", "running")} if download else None
-        found = {"identities": self._listed(), "files": status.files}
+        found = {"identities": self._listed(), "files": status.files, "sd15": status.context == SD15_CONTEXT}
         return {"problems": status.problems, "download": offer, **found}
 
     def _download(self, request: Request) -> Answer:

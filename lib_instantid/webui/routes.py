@@ -14,7 +14,7 @@ from PIL import Image
 from lib_instantid import __version__
 from lib_instantid.adapters import SYSTEM_FILES
 from lib_instantid.adapters.fields import PictureSource
-from lib_instantid.adapters.who import Who
+from lib_instantid.adapters.people import Who
 from lib_instantid.constants import MAX_PICTURE_PIXELS
 from lib_instantid.encoders.face.faces import HASH_DIGITS, Floats, Picture, short_hash
 from lib_instantid.encoders.face.identity import combine

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from lib_instantid.adapters import FAMILIES
 from lib_instantid.adapters.common import Common
 from lib_instantid.adapters.fields import (
     Choice,
@@ -16,6 +15,7 @@ from lib_instantid.adapters.fields import (
     Points,
     Setting,
     Switch,
+    lists_in,
     settings_in,
 )
 from lib_instantid.adapters.settings import Settings
@@ -74,7 +74,7 @@ FACE = of_kind(Choice(options=CHOICES, numbered=True))
 
 def settings_schema() -> Schema:
     """The schema of the object with a generation's settings. It requires the entries of at least one system."""
-    names = [family.entries.name for family in FAMILIES]
+    names = [entries.name for entries in lists_in(Settings)]
     needed = {"required": names} if len(names) == 1 else {"anyOf": [{"required": [name]} for name in names]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "InstantID", **_object(Settings), **needed}
 

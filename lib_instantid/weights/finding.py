@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,8 @@ def find_models(folders: Sequence[Path], systems: Sequence[SystemFiles]) -> tupl
     Reads only names and shapes of tensors. Follows links, and lists a file once even if several links lead to it. A file that
     cannot be read is listed with its problem; a missing folder counts as empty. Raises nothing.
     """
-    return tuple(_look_into(path, systems) for path in _weight_files(folders))
+    models = {name: role for system in systems for name, role in system.onnx.items()}
+    return tuple(_look_into(path, systems, models) for path in _weight_files(folders, FACE_FILES.keys() | models.keys()))
 
 
 def find_role(folder: Path, role: str, systems: Sequence[SystemFiles]) -> Path:
@@ -144,8 +145,11 @@ def _size(model: FoundModel) -> str:
     return f"{model.size / MEGABYTE:.0f} MB" if model.size >= MEGABYTE else f"{model.size} bytes"
 
 
-def _weight_files(folders: Sequence[Path]) -> Iterator[Path]:
-    """Every file with the name of a weight file, once. Uses realpath, because resolve fails for a link to itself."""
+def _weight_files(folders: Sequence[Path], models: Collection[str]) -> Iterator[Path]:
+    """Every file with the name of a weight file, once. models: names of ONNX models.
+
+    Uses realpath, because resolve fails for a link to itself.
+    """
     seen: set[str] = set()
     for folder in folders:
         for place, below, names in os.walk(Path(folder).expanduser(), followlinks=True):
@@ -157,18 +161,23 @@ def _weight_files(folders: Sequence[Path]) -> Iterator[Path]:
             below.sort()
             for path in (Path(place, name) for name in sorted(names)):
                 real = os.path.realpath(path)
-                if (path.suffix.lower() in WEIGHT_SUFFIXES or path.name in FACE_FILES) and real not in seen:
+                if (path.suffix.lower() in WEIGHT_SUFFIXES or path.name in models) and real not in seen:
                     seen.add(real)
                     yield path
 
 
-def _look_into(path: Path, systems: Sequence[SystemFiles]) -> FoundModel:
+def _look_into(path: Path, systems: Sequence[SystemFiles], models: Mapping[str, str]) -> FoundModel:
     size = 0
     try:
         if not path.is_file():
             raise BadModelFile("not a file, or a link to a file that is not there. Remove it.")
         size = path.stat().st_size
-        found = _face_model(path) if path.name in FACE_FILES else recognise(read_outline(path), systems)
+        if path.name in FACE_FILES:
+            found = _face_model(path)
+        elif path.name in models:
+            found = _onnx_model(path, models[path.name])
+        else:
+            found = recognise(read_outline(path), systems)
     except (BadModelFile, MissingModelFile, OSError) as error:
         problem = str(error).removeprefix(f"{path}: ")
     else:
@@ -178,13 +187,17 @@ def _look_into(path: Path, systems: Sequence[SystemFiles]) -> FoundModel:
 
 def _face_model(path: Path) -> Recognised:
     """Recognise a face model. Detector and recogniser are only used together, so each needs the other in its folder."""
-    if _start(path) != ONNX_START:
-        raise BadModelFile("this is no ONNX model, but perhaps a web page or a Git LFS pointer. Fetch it again.")
-    role = FACE_FILES[path.name]
+    found = _onnx_model(path, FACE_FILES[path.name])
     absent = [name for name in FACE_FILES if not path.with_name(name).is_file()]
     if absent:
-        return Recognised(role=None, description=f"{PACKAGE}'s {role}, of no use without {absent[0]} beside it")
-    return Recognised(role=role, description=f"{PACKAGE}'s {role}, for {RESEARCH_ONLY}")
+        return Recognised(role=None, description=f"{PACKAGE}'s {found.role}, of no use without {absent[0]} beside it")
+    return Recognised(role=found.role, description=f"{PACKAGE}'s {found.description}")
+
+
+def _onnx_model(path: Path, role: str) -> Recognised:
+    if _start(path) != ONNX_START:
+        raise BadModelFile("this is no ONNX model, but perhaps a web page or a Git LFS pointer. Fetch it again.")
+    return Recognised(role=role, description=f"{role}, for {RESEARCH_ONLY}")
 
 
 def _start(path: Path) -> bytes:

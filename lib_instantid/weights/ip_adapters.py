@@ -13,6 +13,8 @@ AdapterKind = Literal["plain", "plus", "full", "face resampler", "faceid", "face
 """face resampler: InstantID's layout, which one of FaceID Portrait has too."""
 
 FACE_EMBEDDING = 512
+FACEID_TOKENS = 4
+"""Tokens of a face for FaceID; Portrait has 16."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +28,13 @@ class AdapterShape:
     lora: bool
 
     @property
+    def takes_embedding(self) -> bool:
+        """Whether it takes the embedding of a whole picture, not its features."""
+        return self.kind == "plain"
+
+    @property
     def description(self) -> str:
         """The kind in words."""
-        if self.lora:
-            return "a FaceID IP-Adapter (it has a LoRA and expects another face model)"
         return {
             "plain": "a plain IP-Adapter",
             "plus": f"an IP-Adapter Plus (it takes image features of {self.features} numbers, not a face embedding)",
@@ -48,11 +53,11 @@ def adapter_shape(tensors: Mapping[str, Tensor]) -> AdapterShape | None:
         return None
     lora = any("lora" in name for name in tensors)
     context = next((_columns(t) for name, t in tensors.items() if name.endswith(".to_k_ip.weight")), 0)
-    kind, taken = _projection({name.removeprefix("image_proj."): t for name, t in tensors.items()}, lora)
+    kind, taken = _projection({name.removeprefix("image_proj."): t for name, t in tensors.items()}, context, lora)
     return AdapterShape(kind=kind, features=_columns(taken), context=context, lora=lora)
 
 
-def _projection(own: Mapping[str, Tensor], lora: bool) -> tuple[AdapterKind, Tensor | None]:
+def _projection(own: Mapping[str, Tensor], context: int, lora: bool) -> tuple[AdapterKind, Tensor | None]:
     """The kind of projection, and the layer that takes its input. own: tensors by their names below `image_proj`."""
     if "latents" in own and "proj_in.weight" in own:
         taken = own["proj_in.weight"]
@@ -62,7 +67,8 @@ def _projection(own: Mapping[str, Tensor], lora: bool) -> tuple[AdapterKind, Ten
     if "proj.3.weight" in own:
         return "full", own.get("proj.0.weight")
     if "proj.2.weight" in own:
-        return ("faceid" if lora else "portrait"), own.get("proj.0.weight")
+        tokens = len(own["proj.2.weight"]) // max(context, 1)
+        return ("portrait" if tokens > FACEID_TOKENS and not lora else "faceid"), own.get("proj.0.weight")
     return ("plain", own["proj.weight"]) if "proj.weight" in own else ("unknown", None)
 
 

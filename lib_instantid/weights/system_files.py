@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -61,7 +61,8 @@ class SystemFiles:
 
     released: the published files of each role. recognise: says what a file is; None if the system does not know it. load: for
     each role, a function that makes the network (or another object) of the file's path. several: whether one generation may use
-    several files of a role. wanted: the files to get, for the message that they are missing.
+    several files of a role. wanted: the files to get, for the message that they are missing. onnx: the roles of ONNX models, by
+    the names of their files, which alone tell what they are.
     """
 
     released: tuple[ReleasedFile, ...]
@@ -69,6 +70,7 @@ class SystemFiles:
     load: dict[str, Callable[[Path], Any]]
     wanted: str
     several: bool = False
+    onnx: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def roles(self) -> tuple[str, ...]:

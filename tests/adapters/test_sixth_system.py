@@ -23,7 +23,7 @@ def test_a_sixth_system_reaches_everything_by_its_folder_and_one_entry(tmp_path:
     before = families.read_text()
     families.write_text(
         re.sub(r"^FAMILIES = \((.*)\)$", r"FAMILIES = (\1, tint.FAMILY)", before, flags=re.M).replace(
-            "import controlnet, instantid, ip_adapter", "import controlnet, instantid, ip_adapter, tint"
+            "import controlnet, faceid, instantid, ip_adapter", "import controlnet, faceid, instantid, ip_adapter, tint"
         )
     )
     assert families.read_text().count("tint") == 2

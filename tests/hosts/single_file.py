@@ -1,4 +1,4 @@
-"""An SDXL checkpoint as one file with ldm's names, made of a diffusers pipeline: the way most people have theirs."""
+"""A checkpoint of SDXL or SD1.5 as one file with ldm's names, made of a diffusers pipeline: the way most people have theirs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionXLPipeline
+from diffusers import DiffusionPipeline, StableDiffusionXLPipeline
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -16,13 +16,15 @@ VAE_LEVELS = 4
 
 
 def write_single_file(checkpoint: Path, path: Path) -> None:
-    pipeline = StableDiffusionXLPipeline.from_pretrained(checkpoint, add_watermarker=False)
+    pipeline = DiffusionPipeline.from_pretrained(checkpoint)
     tensors = {f"model.diffusion_model.{ldm_name(k)}": v for k, v in pipeline.unet.state_dict().items()}
     tensors |= {f"first_stage_model.{vae_name(k)}": vae_shape(k, v) for k, v in pipeline.vae.state_dict().items()}
-    tensors |= {
-        f"conditioner.embedders.0.transformer.{whole_name(k)}": v for k, v in pipeline.text_encoder.state_dict().items()
-    }
-    tensors |= {f"conditioner.embedders.1.model.{k}": v for k, v in open_clip(pipeline.text_encoder_2.state_dict()).items()}
+    xl = isinstance(pipeline, StableDiffusionXLPipeline)
+    text = "conditioner.embedders.0" if xl else "cond_stage_model"
+    tensors |= {f"{text}.transformer.{whole_name(k)}": v for k, v in pipeline.text_encoder.state_dict().items()}
+    if xl:
+        second = open_clip(pipeline.text_encoder_2.state_dict())
+        tensors |= {f"conditioner.embedders.1.model.{k}": v for k, v in second.items()}
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lib_instantid.adapters.instantid.settings import Person
+from lib_instantid.adapters.people import Person
 from lib_instantid.adapters.settings import Settings
 from lib_instantid.hosts.diffusers.host import DiffusersHost
 from lib_instantid.hosts.diffusers.request import GenerationRequest, Result

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lib_instantid.adapters.instantid.settings import Person
+from lib_instantid.adapters.people import Person
 from lib_instantid.adapters.settings import Settings
 from lib_instantid.encoders.face.identity import cosine
 from lib_instantid.errors import DownloadError, NoFaceFound

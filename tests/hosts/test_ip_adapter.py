@@ -20,10 +20,12 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPVisio
 from transformers.models.clip import CLIPImageProcessorPil
 
 from lib_instantid.adapters.instantid.recognise import ADAPTER, IDENTITYNET
-from lib_instantid.adapters.ip_adapter.networks import PictureAdapter, PictureEncoder
-from lib_instantid.adapters.ip_adapter.recognise import ENCODER, IP_ADAPTER
+from lib_instantid.adapters.ip_adapter.networks import PictureAdapter
+from lib_instantid.adapters.ip_adapter.recognise import IP_ADAPTER
 from lib_instantid.adapters.runs import begin_runs, joined
 from lib_instantid.adapters.settings import settings_from_dict
+from lib_instantid.adapters.tower_files import ENCODER
+from lib_instantid.adapters.towers import PictureEncoder
 from lib_instantid.conditioning.attachment import attach
 from lib_instantid.hosts.diffusers.host import DiffusersHost, _Progress, _rows_of
 from lib_instantid.hosts.diffusers.request import GenerationRequest

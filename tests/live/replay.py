@@ -16,9 +16,10 @@ from torch import Tensor
 
 from lib_instantid.adapters import SYSTEM_FILES
 from lib_instantid.adapters.instantid.files import load_adapter, load_identitynet
-from lib_instantid.adapters.instantid.people import known_people, placed_people
+from lib_instantid.adapters.instantid.people import placed_people
 from lib_instantid.adapters.instantid.prepare import Prepared, prepare
 from lib_instantid.adapters.instantid.recognise import ADAPTER, IDENTITYNET
+from lib_instantid.adapters.known import known_people
 from lib_instantid.adapters.settings import settings_from_dict
 from lib_instantid.conditioning.attachment import attach
 from lib_instantid.conditioning.schedule import Step
@@ -94,7 +95,7 @@ def core_of(webui: WebUI) -> Guide:
 
     def make(values: dict[str, Any]) -> Prepared:
         settings = settings_from_dict({"enabled": True, "people": [{"photos": [base64.b64decode(PHOTO)]}], **values})
-        people = placed_people(settings, known_people(settings, photos, Path("none")), (SIZE, SIZE), photos.face_of)
+        people = placed_people(settings, known_people(settings.people, photos, Path("none")), (SIZE, SIZE), photos.face_of)
         return prepare(settings, [person.placed for person in people], (SIZE, SIZE), adapter, lambda: net)
 
     return make

@@ -24,7 +24,7 @@ if __name__ == "__main__":
 
 from lib_instantid.adapters.instantid.files import load_adapter, load_identitynet
 from lib_instantid.adapters.instantid.prepare import PlacedPerson, Prepared, prepare
-from lib_instantid.adapters.instantid.settings import Person
+from lib_instantid.adapters.people import Person
 from lib_instantid.adapters.settings import Settings
 from lib_instantid.conditioning.attachment import attach
 from lib_instantid.conditioning.schedule import Step
@@ -32,6 +32,7 @@ from lib_instantid.encoders.face.keypoints import draw_keypoints
 from lib_instantid.networks.adapter import Adapter
 from lib_instantid.networks.controlnet import ControlNet
 from tests.ldm_unet import ldm_unet_like, ldm_vector
+from tests.parity.faces import compare_faces
 from tests.parity.fixture import Fixture, read_fixture, relative_error, write_weights
 from tests.parity.prompts import compare_prompts, is_prompt_fixture
 
@@ -49,7 +50,7 @@ class Row:
 def compare(folder: Path) -> Iterator[Row]:
     """Every tensor of the fixture, of either kind, and how far this project's is from it."""
     if is_prompt_fixture(folder):
-        yield from (Row(*row) for row in compare_prompts(folder))
+        yield from (Row(*row) for row in compare_prompts(folder, compare_faces))
         return
     fixture = read_fixture(folder)
     with tempfile.TemporaryDirectory() as temporary:

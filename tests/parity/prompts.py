@@ -17,11 +17,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from lib_instantid.adapters.ip_adapter.networks import PictureAdapter, PictureEncoder, black
-from lib_instantid.adapters.ip_adapter.recognise import ENCODER, IP_ADAPTER
+from lib_instantid.adapters.ip_adapter.networks import PictureAdapter
+from lib_instantid.adapters.ip_adapter.recognise import IP_ADAPTER
 from lib_instantid.adapters.ip_adapter.run import IPAdapterRun
 from lib_instantid.adapters.ip_adapter.settings import ImagePrompt
 from lib_instantid.adapters.settings import Settings
+from lib_instantid.adapters.tower_files import ENCODER
+from lib_instantid.adapters.towers import PictureEncoder, black
 from lib_instantid.conditioning.attachment import attach
 from lib_instantid.conditioning.schedule import Step
 from lib_instantid.encoders.face.picture import read_picture
@@ -111,8 +113,8 @@ def write_encoder(fixture: PromptFixture, folder: Path) -> Path:
     return folder / "model.safetensors"
 
 
-def compare_prompts(folder: Path) -> Iterator[Row]:
-    """Every tensor of IP-Adapter's own cases, and how far this project's is from it."""
+def compare_prompts(folder: Path, faces: Callable[[PromptFixture, PictureEncoder, Path], Iterator[Row]]) -> Iterator[Row]:
+    """Every tensor of the fixture, and how far this project's is from it. faces: compares the cases with a face."""
     fixture = read_prompt_fixture(folder)
     with tempfile.TemporaryDirectory() as temporary:
         encoder = PictureEncoder(write_encoder(fixture, Path(temporary) / "image_encoder"))
@@ -126,6 +128,7 @@ def compare_prompts(folder: Path) -> Iterator[Row]:
         for kind, base in fixture.cases:
             adapter = PictureAdapter(write_adapter(fixture, kind, base, Path(temporary) / f"{kind}-{base}.bin"))
             yield from _compare_case(fixture, kind, base, adapter, encoder)
+        yield from faces(fixture, encoder, Path(temporary))
 
 
 def _compare_tower(fixture: PromptFixture, encoder: PictureEncoder) -> Iterator[Row]:

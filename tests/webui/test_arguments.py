@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from lib_instantid.adapters.controlnet.settings import Control
-from lib_instantid.adapters.fields import Choice, Number, Switch, settings_in
-from lib_instantid.adapters.instantid.settings import Person
+from lib_instantid.adapters.fields import Choice, Name, Number, Switch, settings_in
 from lib_instantid.adapters.ip_adapter.settings import ImagePrompt
+from lib_instantid.adapters.people import Person
 from lib_instantid.adapters.settings import Settings
 from lib_instantid.encoders.face.picture import read_picture
 from lib_instantid.errors import InstantIDError, PictureError, SettingsError
@@ -59,7 +59,7 @@ def test_every_number_choice_and_switch_of_the_settings_is_in_the_table() -> Non
         own.name
         for owner in (Settings, Person, ImagePrompt, Control)
         for own in settings_in(owner)
-        if isinstance(own.kind, Number | Choice | Switch) or own.name in ("model", "identitynet_file", "preprocessor")
+        if isinstance(own.kind, Number | Choice | Switch) or (isinstance(own.kind, Name) and own.place != "own")
     }
     assert {row["name"] for row in table_for_page()} == plain - {"enabled", "face"}
 

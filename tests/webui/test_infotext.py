@@ -13,11 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from lib_instantid.adapters.faceid.settings import FaceIDSettings
 from lib_instantid.adapters.fields import Choice, Number, Switch, settings_in
 from lib_instantid.adapters.instantid.people import ResolvedPerson
 from lib_instantid.adapters.instantid.prepare import PlacedPerson
 from lib_instantid.adapters.instantid.record import recorded
-from lib_instantid.adapters.instantid.settings import InstantIDSettings, Person
+from lib_instantid.adapters.instantid.settings import InstantIDSettings
+from lib_instantid.adapters.people import Person
+from lib_instantid.adapters.record import recorded_own
 from lib_instantid.adapters.settings import Settings, settings_from_dict
 from lib_instantid.encoders.face.faces import short_hash
 from lib_instantid.encoders.face.identity import Identity
@@ -111,9 +114,8 @@ def resolved(person: Person) -> ResolvedPerson:
 def written(given_settings: Settings) -> str:
     """The value as it comes back from the WebUI's infotext."""
     p = P(*SIZE)
-    p.extra_generation_params[KEY] = infotext_of(
-        given_settings, [recorded(given_settings, [resolved(one) for one in given_settings.people], SIZE, None, looked_at)]
-    )
+    own = recorded(given_settings, [resolved(one) for one in given_settings.people], SIZE, None, looked_at)
+    p.extra_generation_params[KEY] = infotext_of(given_settings, [own, recorded_own(given_settings, FaceIDSettings)])
     return parsed(create_infotext(p, [1], [1], 0))[KEY]
 
 

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from lib_instantid.adapters.instantid.settings import Person
+from lib_instantid.adapters.people import Person
 from lib_instantid.adapters.settings import Settings, settings_from_dict
 from lib_instantid.errors import SettingsError
 from lib_instantid.webui.schema import settings_schema

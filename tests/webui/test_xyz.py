@@ -13,8 +13,8 @@ import pytest
 
 from lib_instantid.adapters.controlnet.settings import Control
 from lib_instantid.adapters.fields import Choice, Name, Number, settings_in
-from lib_instantid.adapters.instantid.settings import Person
 from lib_instantid.adapters.ip_adapter.settings import ImagePrompt
+from lib_instantid.adapters.people import Person
 from lib_instantid.adapters.settings import Settings
 from lib_instantid.constants import MAX_CONTROLS, MAX_PEOPLE, MAX_PROMPTS
 from lib_instantid.encoders.face.identity import Identity
@@ -86,7 +86,7 @@ def test_there_is_an_axis_for_each_number_and_choice_and_none_twice(plot: Plot, 
 @pytest.mark.parametrize(("kind", "field"), VARIED, ids=lambda value: getattr(value, "name", ""))
 def test_each_axis_changes_its_own_setting(made: dict[str, Any], plot: Plot, kind: type, field: Any) -> None:
     axis, cell = made[f"[InstantID] {field.name.replace('_', ' ')}"], P()
-    value = axis.choices()[-1] if axis.choices else axis.type((field.kind.low + field.kind.high) / 2)
+    value = axis.choices()[-1] if axis.choices else axis.type(field.kind.low + 0.3 * (field.kind.high - field.kind.low))
     axis.apply(cell, value, [value])
     found = plot.applied(cell, BASE)
     after, before = (found, BASE) if kind is Settings else (found.people[0], BASE.people[0])

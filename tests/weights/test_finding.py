@@ -58,7 +58,7 @@ def controlnet(context: int) -> dict[str, Tensor]:
 
 PLAIN_IP_ADAPTER = {"image_proj": {"proj.weight": torch.zeros(8, 8)}, "ip_adapter": {"1.to_k_ip.weight": torch.zeros(8, 8)}}
 FACEID = {
-    "image_proj": {"proj.0.weight": torch.zeros(8, 8)},
+    "image_proj": {"proj.0.weight": torch.zeros(8, 8), "proj.2.weight": torch.zeros(32, 8)},
     "ip_adapter": {"0.to_q_lora.down.weight": torch.zeros(8, 8), "1.to_k_ip.weight": torch.zeros(8, 8)},
 }
 LORA = {"lora_unet_mid_block.lora_down.weight": torch.zeros(4, 8)}

@@ -18,8 +18,8 @@ from lib_instantid.adapters.controlnet.maps import INPAINT, as_hint, without
 from lib_instantid.adapters.controlnet.recognise import CONTROLNET
 from lib_instantid.adapters.controlnet.settings import Control, ControlNetSettings
 from lib_instantid.adapters.family import Size, Sources
+from lib_instantid.adapters.known import region_of
 from lib_instantid.adapters.record import recorded_entry, recorded_own
-from lib_instantid.adapters.regions import region_of
 from lib_instantid.conditioning.parts import Conditioning, ControlContext, ControlPart
 from lib_instantid.conditioning.schedule import ControlMode, Window
 from lib_instantid.constants import LATENT_FACTOR
@@ -110,7 +110,7 @@ class ControlNetRun:
             self._drawn[size] = tuple(
                 DrawnControl(
                     drawn=draw(control, read.picture, size, self._sources, f"controls[{number}]"),
-                    region=region_of(control.region, size, f"controls[{number}].region"),
+                    region=region_of(control.region, size, f"controls[{number}]"),
                 )
                 for number, (control, read) in each
             )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from lib_instantid.adapters.family import Family, Restored, Run, Size, Sources
 from lib_instantid.adapters.instantid.files import FILES
 from lib_instantid.adapters.instantid.settings import GONE, PRESETS, InstantIDSettings
+from lib_instantid.adapters.people import INSTANTID, Person
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,8 +42,12 @@ def _place_heads(settings: InstantIDSettings, size: Size, look: Look) -> tuple[H
     return place_heads(settings, size, look)
 
 
+def _serves(person: Person, context: int | None) -> bool:
+    return person.acts_by(INSTANTID, context)
+
+
 FAMILY = Family(
-    title="InstantID",
+    title=INSTANTID,
     settings=InstantIDSettings,
     wanted="add a person with a photo or a saved identity",
     files=FILES,
@@ -50,6 +55,7 @@ FAMILY = Family(
     restored=_restored,
     check=_check,
     place_heads=_place_heads,
+    serves=_serves,
     presets=PRESETS,
     gone=GONE,
 )

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from lib_instantid.adapters.instantid.settings import InstantIDSettings, Person
+from lib_instantid.adapters.instantid.settings import InstantIDSettings
+from lib_instantid.adapters.people import Person
 from lib_instantid.encoders.face.geometry import crop_and_resize
 from lib_instantid.encoders.face.head_points import Head, depths_of
 from lib_instantid.encoders.face.keypoints import box_from_keypoints, fractions_to_pixels

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib_instantid.adapters.instantid.settings import IdentityNetPeople, InstantIDSettings, Person
+from lib_instantid.adapters.instantid.settings import IdentityNetPeople, InstantIDSettings
+from lib_instantid.adapters.people import Person
 from lib_instantid.conditioning.parts import AttentionPart, Conditioning, ControlContext, ControlPart
 from lib_instantid.conditioning.regions import box_region, grown_box, nearest_person
 from lib_instantid.conditioning.schedule import ControlMode, Window
@@ -152,6 +153,7 @@ def prepare(
             identitynet_strength=float(person.identitynet_strength),
         )
         for person, one, region in zip(settings.people, placed, regions_of(settings, placed, size), strict=True)
+        if person.acts
     ]
     return Prepared(
         people=tuple(people),
@@ -191,16 +193,19 @@ def regions_of(settings: InstantIDSettings, placed: Sequence[PlacedPerson], size
     """Each person's region, (H, W) float32 from 0 to 1, None for everywhere. size: (width, height) in pixels.
 
     Regions overlap only if given masks do. A person without a placed head has no face box: alone, such a person acts
-    everywhere. Raises SettingsError: an empty mask, a face box outside the picture, or one of several people is not placed.
+    everywhere. Raises SettingsError: an empty mask, a face box outside the picture, or one of several people who act is not
+    placed.
     """
     if settings.face_region == "mask":
         return tuple(_given(one.region, number) for number, one in enumerate(placed, 1))
-    if len(placed) == 1:
-        return (_own_region(settings, placed[0], size),)
-    numbered = enumerate(zip(settings.people, placed, strict=True), 1)
-    shares = nearest_person([_centre(person, one, number) for number, (person, one) in numbered], *size)
     own = [_own_region(settings, one, size) for one in placed]
-    return tuple(share if region is None else share * region for share, region in zip(shares, own, strict=True))
+    acting = [i for i, person in enumerate(settings.people) if person.acts]
+    if len(acting) > 1:
+        centres = [_centre(settings.people[i], placed[i], i + 1) for i in acting]
+        for i, share in zip(acting, nearest_person(centres, *size), strict=True):
+            region = own[i]
+            own[i] = share if region is None else share * region
+    return tuple(own)
 
 
 def _given(region: np.ndarray | None, number: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lib_instantid.constants import SD15_CONTEXT
 from lib_instantid.weights.controlnet_kinds import FACE, NAMING_PARTS, controlnet_kind, own_names, words
 from lib_instantid.weights.ip_adapters import adapter_shape
 from lib_instantid.weights.system_files import Recognised
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
 
 ADAPTER = "adapter"
 IDENTITYNET = "IdentityNet"
-
-SD15_CONTEXT = 768
 
 
 def recognise(weights: Weights) -> Recognised | None:

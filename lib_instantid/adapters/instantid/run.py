@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 
 from lib_instantid.adapters.family import Size, Sources
-from lib_instantid.adapters.instantid.people import KnownPerson, ResolvedPerson, known_people, placed_people
+from lib_instantid.adapters.instantid.people import ResolvedPerson, placed_people
 from lib_instantid.adapters.instantid.prepare import Prepared, prepare
 from lib_instantid.adapters.instantid.recognise import ADAPTER, IDENTITYNET
 from lib_instantid.adapters.instantid.record import recorded
 from lib_instantid.adapters.instantid.settings import InstantIDSettings
+from lib_instantid.adapters.known import KnownPerson, known_people
+from lib_instantid.adapters.people import INSTANTID
 from lib_instantid.conditioning.parts import Conditioning
 
 
@@ -21,7 +23,9 @@ class InstantIDRun:
     """See `family.Run`. Each photo is analysed once; people are placed and parts made once for each size."""
 
     def __init__(self, settings: InstantIDSettings, sources: Sources) -> None:
-        self._settings = settings
+        self._own = [person.acts_by(INSTANTID, sources.context_size) for person in settings.people]
+        people = [p if own else p.switched_off() for p, own in zip(settings.people, self._own, strict=True)]
+        self._settings: InstantIDSettings = replace(settings, people=people)
         self._sources = sources
         self._people: dict[Size, tuple[ResolvedPerson, ...]] = {}
         self._prepared: dict[Size, Prepared] = {}
@@ -34,7 +38,7 @@ class InstantIDRun:
     @cached_property
     def _known(self) -> tuple[KnownPerson, ...]:
         """The same in every pass."""
-        return known_people(self._settings, self._sources.analyser, self._sources.identities)
+        return known_people(self._settings.people, self._sources.analyser, self._sources.identities)
 
     def people(self, size: Size) -> tuple[ResolvedPerson, ...]:
         """The people, placed in an output of this size. Errors: see `known_people`."""
@@ -57,7 +61,8 @@ class InstantIDRun:
         return self.prepared(size).conditioning
 
     def recorded(self, size: Size) -> Mapping[str, object]:
-        return recorded(self._settings, self.people(size), size, self._identitynet(), self._sources.analyser.face_of)
+        found = recorded(self._settings, self.people(size), size, self._identitynet(), self._sources.analyser.face_of)
+        return {**found, "people": [one if own else {} for one, own in zip(found["people"], self._own, strict=True)]}
 
     def metadata(self, size: Size) -> Mapping[str, object]:
         """For each person what was found in the photos, and the norms of the unconditional and conditional tokens."""
@@ -70,7 +75,7 @@ class InstantIDRun:
     @property
     def embeddings(self) -> tuple[np.ndarray, ...]:
         """See `family.Run`: (512,) float32, raw, one per person."""
-        return tuple(person.identity.embedding for person in self._known)
+        return tuple(known.identity.embedding for known, own in zip(self._known, self._own, strict=True) if own)
 
     def control_maps(self, size: Size) -> tuple[np.ndarray, ...]:
         """See `family.Run`: each person's keypoint map, (H, W, 3) uint8 RGB."""
@@ -85,10 +90,5 @@ class InstantIDRun:
 
 def _described(person: ResolvedPerson) -> dict[str, object]:
     keypoints = person.placed.keypoints
-    return {
-        "photos": [photo.digest[:16] for photo in person.photos],
-        "embedding_norm": round(float(np.linalg.norm(person.identity.embedding)), 4),
-        "keypoints_px": None if keypoints is None else np.round(keypoints, 2).tolist(),
-        "reports": [asdict(photo.report) for photo in person.photos],
-        "advice": list(person.advice),
-    }
+    points = None if keypoints is None else np.round(keypoints, 2).tolist()
+    return {**person.described, "keypoints_px": points}

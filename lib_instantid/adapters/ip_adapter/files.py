@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib_instantid.adapters.ip_adapter.recognise import ENCODER, IP_ADAPTER, recognise
+from lib_instantid.adapters.ip_adapter.recognise import IP_ADAPTER, recognise
+from lib_instantid.adapters.tower_files import ENCODER, load_tower
 from lib_instantid.weights.system_files import ReleasedFile, SystemFiles
 
 if TYPE_CHECKING:
-    from lib_instantid.adapters.ip_adapter.networks import PictureAdapter, PictureEncoder
+    from lib_instantid.adapters.ip_adapter.networks import PictureAdapter
 
 HUB = "h94/IP-Adapter"
 APACHE = "Apache-2.0"
@@ -19,12 +20,6 @@ def _adapter(path: Path) -> PictureAdapter:
     from lib_instantid.adapters.ip_adapter.networks import PictureAdapter  # torch: seconds to import
 
     return PictureAdapter(path)
-
-
-def _encoder(path: Path) -> PictureEncoder:
-    from lib_instantid.adapters.ip_adapter.networks import PictureEncoder
-
-    return PictureEncoder(path)
 
 
 def _released(role: str, path: str, megabytes: int) -> ReleasedFile:
@@ -40,6 +35,6 @@ FILES = SystemFiles(
         _released(ENCODER, "models/image_encoder/model.safetensors", 2528),
     ),
     recognise=recognise,
-    load={IP_ADAPTER: _adapter, ENCODER: _encoder},
+    load={IP_ADAPTER: _adapter, ENCODER: load_tower},
     wanted=f"an IP-Adapter for your checkpoint and its image encoder, both of {HUB}",
 )

@@ -10,14 +10,16 @@ from functools import cached_property, partial
 import numpy as np
 from torch import Tensor
 
+from lib_instantid.adapters.adapter_files import chosen_adapter, misfit
 from lib_instantid.adapters.family import Size, Sources
 from lib_instantid.adapters.fields import PictureSource
 from lib_instantid.adapters.ip_adapter.layers import strength_of
-from lib_instantid.adapters.ip_adapter.networks import PictureAdapter, PictureEncoder, black, joined
-from lib_instantid.adapters.ip_adapter.recognise import ENCODER, IP_ADAPTER
+from lib_instantid.adapters.ip_adapter.networks import PictureAdapter
+from lib_instantid.adapters.ip_adapter.recognise import IP_ADAPTER
 from lib_instantid.adapters.ip_adapter.settings import ImagePrompt, IPAdapterSettings
+from lib_instantid.adapters.known import read_region, region_of
 from lib_instantid.adapters.record import recorded_entry, recorded_own
-from lib_instantid.adapters.regions import region_of
+from lib_instantid.adapters.towers import PictureEncoder, black, mean_of, tower_for
 from lib_instantid.conditioning.parts import AttentionPart, Conditioning
 from lib_instantid.conditioning.schedule import Window
 from lib_instantid.encoders.face.faces import HASH_DIGITS, Picture
@@ -25,7 +27,6 @@ from lib_instantid.encoders.face.geometry import square_around
 from lib_instantid.encoders.face.photos import upright
 from lib_instantid.encoders.face.picture import read_picture
 from lib_instantid.encoders.vision import Crop, pixels_of
-from lib_instantid.errors import MissingModelFile, SettingsError
 from lib_instantid.networks.adapter import PromptTokens
 
 FACE_MARGIN = 0.3
@@ -43,12 +44,11 @@ class SeenPicture:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedPrompt:
-    """An image prompt that acts. model: the name of its IP-Adapter. context: numbers of its tokens."""
+    """An image prompt that acts. misfit: see `AttentionPart`."""
 
     settings: ImagePrompt
     tokens: PromptTokens
-    model: str
-    context: int
+    misfit: str
 
 
 class IPAdapterRun:
@@ -60,7 +60,7 @@ class IPAdapterRun:
 
     def advice(self, size: Size) -> tuple[str, ...]:
         for number, prompt in enumerate(self._settings.image_prompts, 1):
-            region_of(prompt.region, size, f"image_prompts[{number}].region")
+            read_region(prompt.region, size, f"image_prompts[{number}]")
             if prompt.strength:
                 self._networks(number)
         assert self._pictures is not None  # read now, so that errors are known before sampling
@@ -71,10 +71,9 @@ class IPAdapterRun:
             AttentionPart(
                 keys_values=one.tokens.keys_values,
                 strength=strength_of(one.settings.layers, one.settings.strength),
-                misfit=f"the IP-Adapter {one.model} is for a UNet with a context of {one.context} numbers and "
-                f"{len(one.tokens.keys_values)} cross-attentions. Choose an IP-Adapter for this checkpoint.",
+                misfit=one.misfit,
                 window=Window(start=one.settings.start, end=one.settings.end),
-                region=region_of(one.settings.region, size, "image_prompts.region"),
+                region=region_of(one.settings.region, size, "image_prompts"),
             )
             for one in self.prepared
         ]
@@ -133,56 +132,16 @@ class IPAdapterRun:
         }
         *features, none = encoder.see({**pixels, "black": black})
         key = (*pixels, prompt.combine, encoder.width)
-        tokens = adapter.tokens(key, joined(features, prompt.combine == "mean"), none)
-        return PreparedPrompt(settings=prompt, tokens=tokens, model=name, context=adapter.shape.context)
+        tokens = adapter.tokens(key, [mean_of(features)] if prompt.combine == "mean" else features, none)
+        return PreparedPrompt(settings=prompt, tokens=tokens, misfit=misfit(PictureAdapter, name, adapter.shape, tokens))
 
     def _networks(self, number: int) -> tuple[str, PictureAdapter, PictureEncoder]:
-        """The IP-Adapter of an image prompt, with its name, and the vision tower that fits it.
-
-        Raises MissingModelFile or SettingsError: none fits. BadModelFile: a file is damaged.
-        """
-        prompt, field = self._settings.image_prompts[number - 1], f"image_prompts[{number}].model"
-        name = self._sources.file_name(IP_ADAPTER, prompt.model, field) if prompt.model else self._first_that_fits(field)
-        adapter: PictureAdapter = self._sources.network(IP_ADAPTER, name)
-        encoders = {}
-        for own in self._sources.names(ENCODER) or (self._sources.file_name(ENCODER, None, ENCODER),):
-            encoders[own] = encoder = self._sources.network(ENCODER, own)
-            if encoder.fits(adapter):
-                return name, adapter, encoder
-        taken = "embeddings" if adapter.takes_embedding else "features"
-        raise MissingModelFile(
-            f"{field}: {name} takes {taken} of {adapter.shape.features} numbers, and the image encoders that are here give "
-            f"others ({', '.join(encoders)}); add {_wanted_tower(adapter)}."
-        )
-
-    def _first_that_fits(self, field: str) -> str:
-        """The first IP-Adapter for the checkpoint that is loaded; the first of all where the host does not know it."""
-        context, others = self._sources.context_size, []
-        first = self._sources.file_name(IP_ADAPTER, None, field)
-        for name in self._sources.names(IP_ADAPTER) if context else (first,):
-            adapter: PictureAdapter = self._sources.network(IP_ADAPTER, name)
-            if not context or adapter.shape.context == context:
-                return name
-            others.append(f"{name} for {adapter.shape.context}")
-        raise SettingsError(
-            f"{field}: no IP-Adapter is for the loaded checkpoint, whose text has {context} numbers ({', '.join(others)}); add "
-            "one for it, or choose another checkpoint."
-        )
-
-
-TOWERS = {
-    1024: "the ViT-H image encoder (models/image_encoder of h94/IP-Adapter)",
-    1280: "the ViT-bigG image encoder (sdxl_models/image_encoder of h94/IP-Adapter)",
-}
-"""Which released tower gives embeddings of so many numbers."""
-
-FEATURES = {1280: TOWERS[1024], 1664: TOWERS[1280]}
-"""Which released tower gives features of so many numbers."""
-
-
-def _wanted_tower(adapter: PictureAdapter) -> str:
-    known = TOWERS if adapter.takes_embedding else FEATURES
-    return known.get(adapter.shape.features, "the one that it was trained with")
+        """The IP-Adapter of an image prompt, with its name, and the vision tower that fits it. Errors: see `chosen_adapter`
+        and `tower_for`."""
+        field, sources = f"image_prompts[{number}].model", self._sources
+        model = self._settings.image_prompts[number - 1].model
+        name, adapter = chosen_adapter(sources, IP_ADAPTER, model, field, PictureAdapter)
+        return name, adapter, tower_for(sources, adapter.shape, name, field)
 
 
 def _digest(picture: Picture) -> str:

@@ -62,15 +62,16 @@ def transform_points(matrix: Matrix, points: npt.ArrayLike) -> Matrix:
     return np.asarray(np.asarray(points, dtype=np.float64) @ matrix[:, :2].T + matrix[:, 2], dtype=np.float64)
 
 
-def align(picture: Picture, keypoints: npt.ArrayLike) -> Picture:
+def align(picture: Picture, keypoints: npt.ArrayLike, side: int = FACE_CROP) -> Picture:
     """Cut out a face as ArcFace takes it, turned and scaled so that the keypoints lie on `ARCFACE_TEMPLATE`.
 
-    picture: (H, W, 3) uint8. keypoints: (5, 2) XY px of the picture.
-    returns: (112, 112, 3) uint8 in the picture's channel order, black outside the picture.
-    raises SettingsError: all points are one point.
+    picture: (H, W, 3) uint8. keypoints: (5, 2) XY px of the picture. side: of the crop in px, a multiple of ArcFace's, on which
+    the template is scaled. returns: (side, side, 3) uint8 in the picture's channel order, black outside the picture.
+    raises SettingsError: all points are one point. Source: insightface, `utils/face_align.py` (norm_crop).
     """
-    matrix = similarity_transform(keypoints, np.array(ARCFACE_TEMPLATE, dtype=np.float32))
-    return np.asarray(cv2.warpAffine(picture, matrix, (FACE_CROP, FACE_CROP), borderValue=0), dtype=np.uint8)
+    template = np.array(ARCFACE_TEMPLATE, dtype=np.float32) * np.float32(side / FACE_CROP)
+    matrix = similarity_transform(keypoints, template)
+    return np.asarray(cv2.warpAffine(picture, matrix, (side, side), borderValue=0), dtype=np.uint8)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Opens an SDXL checkpoint as a diffusers pipeline: a diffusers folder, or one file with ldm's names."""
+"""Opens a checkpoint of SDXL or SD1.5 as a diffusers pipeline: a diffusers folder, or one file with ldm's names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import yaml
-from diffusers import StableDiffusionXLPipeline
+from diffusers import DiffusionPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors import SafetensorError, safe_open
 
 from lib_instantid.errors import BadModelFile, DownloadError, MissingModelFile, UnsupportedModel
@@ -25,35 +25,60 @@ EDM = "edm_"
 
 ZERO_TERMINAL_SNR = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
 PREDICTIONS = ("epsilon", "v_prediction")
-"""Kinds of prediction with which InstantID works, by diffusers' names."""
+"""Kinds of prediction with which the systems work, by diffusers' names."""
 
 VAE = "first_stage_model."
 SDXL_TEXT_ENCODER = "conditioner.embedders.1.model."
-"""Beginning of the names of SDXL's second text encoder, which SD1.5, SD2 and the refiner lack in their single files."""
+"""Beginning of the names of SDXL's second text encoder, which the refiner and other models lack in their single files."""
+
+TEXT_ENCODER = "cond_stage_model."
+"""Beginning of the names of SD1.5's text encoder in single files."""
+
+CROSS_ATTENTION = "attn2.to_k.weight"
+"""End of the names of layers that take the text."""
+
+SD15_PIPELINES = ("StableDiffusionPipeline", "StableDiffusionImg2Img", "StableDiffusionInpaint")
+"""Beginnings of the names of SD1.5's pipelines in a folder's index."""
 
 
-def load_pipeline(path: Path, dtype: torch.dtype, config: str | None = None) -> StableDiffusionXLPipeline:
+def load_pipeline(path: Path, dtype: torch.dtype, config: str | None = None) -> DiffusionPipeline:
     """Load a checkpoint as a pipeline on the CPU.
 
-    config: for a single file, a diffusers folder of SDXL with tokenizers and configurations, or its name on the hub. With None
-    diffusers downloads them (about 3 MB, kept in the hub's cache).
+    config: for a single file, a diffusers folder of its kind with tokenizers and configurations, or its name on the hub. With
+    None diffusers downloads them (about 3 MB, kept in the hub's cache).
     Raises MissingModelFile, BadModelFile, UnsupportedModel, or DownloadError: the configurations cannot be downloaded.
     """
     path = path.expanduser()
     return _load_folder(path, dtype) if path.is_dir() else _load_file(path, dtype, config)
 
 
-def check_checkpoint(path: Path) -> None:
-    """Check a checkpoint without reading its weights. Errors: see `load_pipeline`."""
+def check_checkpoint(path: Path) -> int | None:
+    """Check a checkpoint without reading its weights. returns: numbers of a token of its text, None if it does not tell.
+
+    Errors: see `load_pipeline`.
+    """
     path = path.expanduser()
     if path.is_dir():
         _check_folder(path, _torch_files(path))
-    else:
-        _check_names(path, _names_and_metadata(path)[0])
+        return _context_of_folder(path)
+    _check_names(path, _names_and_metadata(path)[0])
+    with safe_open(path, framework="pt") as file:
+        layer = next((name for name in file.keys() if name.endswith(CROSS_ATTENTION)), None)  # noqa: SIM118 - no mapping
+        return None if layer is None else int(file.get_slice(layer).get_shape()[1])
 
 
-def _check_folder(folder: Path, torch_files: list[Path]) -> None:
-    """Check a folder without reading its weights. torch_files: those that will be unpickled."""
+def _context_of_folder(folder: Path) -> int | None:
+    try:
+        found = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))["cross_attention_dim"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadModelFile(
+            f"checkpoint {folder / 'unet'}: no configuration of a UNet ({_first_line(error)}). Fetch it again."
+        ) from error
+    return found if isinstance(found, int) else None
+
+
+def _check_folder(folder: Path, torch_files: list[Path]) -> type[DiffusionPipeline]:
+    """Check a folder without reading its weights. torch_files: those that will be unpickled. returns: the pipeline's class."""
     index = folder / "model_index.json"
     if not index.is_file():
         raise MissingModelFile(f"checkpoint {folder}: no model_index.json in it; give the folder of a diffusers pipeline.")
@@ -62,8 +87,8 @@ def _check_folder(folder: Path, torch_files: list[Path]) -> None:
         kind = str(parts["_class_name"])
     except (ValueError, KeyError, TypeError) as error:
         raise BadModelFile(f"checkpoint {index}: not a diffusers index ({error}). Fetch the checkpoint again.") from error
-    if not kind.startswith("StableDiffusionXL"):
-        raise UnsupportedModel(f"checkpoint {folder}: this is a {kind}; InstantID needs an SDXL checkpoint.")
+    if not kind.startswith(("StableDiffusionXL", *SD15_PIPELINES)):
+        raise UnsupportedModel(f"checkpoint {folder}: this is a {kind}; expected a checkpoint of SDXL or SD1.5.")
     absent = [name for name, part in parts.items() if isinstance(part, list) and all(part) and not (folder / name).is_dir()]
     if absent:
         raise BadModelFile(f"checkpoint {folder}: damaged or incomplete (it has no {', '.join(absent)}). Fetch it again.")
@@ -74,14 +99,15 @@ def _check_folder(folder: Path, torch_files: list[Path]) -> None:
             raise BadModelFile(
                 f"checkpoint {file}: damaged or incomplete ({_first_line(error)}). Fetch it again, as .safetensors."
             ) from error
+    return StableDiffusionXLPipeline if kind.startswith("StableDiffusionXL") else StableDiffusionPipeline
 
 
-def _load_folder(folder: Path, dtype: torch.dtype) -> StableDiffusionXLPipeline:
+def _load_folder(folder: Path, dtype: torch.dtype) -> DiffusionPipeline:
     torch_files = _torch_files(folder)
-    _check_folder(folder, torch_files)
+    kind = _check_folder(folder, torch_files)
     try:
         pipeline = _quietly(
-            StableDiffusionXLPipeline.from_pretrained,
+            kind.from_pretrained,
             folder,
             torch_dtype=dtype,
             local_files_only=True,
@@ -99,7 +125,7 @@ def _check_scheduler(path: Path, scheduler: Any) -> None:
     if kind.startswith(("EDM", "FlowMatch")) or scheduler.config.get("prediction_type") not in PREDICTIONS:
         raise UnsupportedModel(
             f"checkpoint {path}: this only looks like SDXL: found {kind}, which predicts something else, expected noise or v "
-            "prediction. InstantID needs an SDXL checkpoint."
+            "prediction, as SDXL and SD1.5."
         )
 
 
@@ -117,16 +143,16 @@ def _variant(folder: Path) -> str | None:
     return min(names).split(".")[1].split("-")[0]
 
 
-def _load_file(path: Path, dtype: torch.dtype, config: str | None) -> StableDiffusionXLPipeline:
+def _load_file(path: Path, dtype: torch.dtype, config: str | None) -> DiffusionPipeline:
     names, metadata = _names_and_metadata(path)
-    _check_names(path, names)
+    kind = _check_names(path, names)
     scheduling = _scheduling(path, names, metadata)
     try:
-        pipeline = _quietly(StableDiffusionXLPipeline.from_single_file, str(path), torch_dtype=dtype, config=config)
+        pipeline = _quietly(kind.from_single_file, str(path), torch_dtype=dtype, config=config)
     except OSError as error:
         raise DownloadError(
             f"checkpoint {path}: its tokenizers and configurations could not be had ({_first_line(error)}). Connect to the "
-            "network once, or give --checkpoint-config the folder of any SDXL checkpoint in diffusers' layout."
+            "network once, or give --checkpoint-config the folder of any checkpoint of its kind in diffusers' layout."
         ) from error
     _check_scheduler(path, pipeline.scheduler)
     pipeline.register_modules(scheduler=pipeline.scheduler.from_config(pipeline.scheduler.config, **scheduling))
@@ -135,9 +161,7 @@ def _load_file(path: Path, dtype: torch.dtype, config: str | None) -> StableDiff
 
 def _names_and_metadata(path: Path) -> tuple[list[str], dict[str, str]]:
     if not path.is_file():
-        raise MissingModelFile(
-            f"checkpoint {path}: no such file or folder. Give an SDXL .safetensors file or a diffusers folder."
-        )
+        raise MissingModelFile(f"checkpoint {path}: no such file or folder. Give a .safetensors file or a diffusers folder.")
     try:
         with safe_open(path, framework="pt") as file:
             return list(file.keys()), file.metadata() or {}
@@ -153,17 +177,22 @@ def _names_and_metadata(path: Path) -> tuple[list[str], dict[str, str]]:
         ) from error
 
 
-def _check_names(path: Path, names: list[str]) -> None:
-    """Raise an error unless the names of the tensors are those of a whole SDXL checkpoint."""
-    if not any(name.startswith(VAE) for name in names) and any(name.startswith(SDXL_TEXT_ENCODER) for name in names):
-        raise BadModelFile(f"checkpoint {path}: it has no VAE ({VAE}*); fetch the version of the checkpoint with its VAE.")
-    if not any(name.startswith(SDXL_TEXT_ENCODER) for name in names):
+def _check_names(path: Path, names: list[str]) -> type[DiffusionPipeline]:
+    """Raise an error unless the names of the tensors are those of a whole checkpoint. returns: the pipeline's class."""
+
+    def has(start: str) -> bool:
+        return any(name.startswith(start) for name in names)
+
+    if not (has(SDXL_TEXT_ENCODER) or has(TEXT_ENCODER)):
         raise UnsupportedModel(
-            f"checkpoint {path}: this is not an SDXL base checkpoint (it has no {SDXL_TEXT_ENCODER}*: SD1.5, SD2, the refiner "
-            "or another kind of file). InstantID needs SDXL."
+            f"checkpoint {path}: this is no base checkpoint of SDXL or SD1.5 (it has neither {SDXL_TEXT_ENCODER}* nor "
+            f"{TEXT_ENCODER}*: the refiner, or another kind of file)."
         )
-    if any(name.startswith(EDM) for name in names):
-        raise UnsupportedModel(f"checkpoint {path}: it is of the EDM kind (as Playground v2.5); InstantID needs an SDXL one.")
+    if not has(VAE):
+        raise BadModelFile(f"checkpoint {path}: it has no VAE ({VAE}*); fetch the version of the checkpoint with its VAE.")
+    if has(EDM):
+        raise UnsupportedModel(f"checkpoint {path}: it is of the EDM kind (as Playground v2.5); expected SDXL or SD1.5.")
+    return StableDiffusionXLPipeline if has(SDXL_TEXT_ENCODER) else StableDiffusionPipeline
 
 
 def _scheduling(path: Path, names: list[str], metadata: dict[str, str]) -> dict[str, Any]:
@@ -185,10 +214,15 @@ def _config_says_v(path: Path) -> bool:
         raise BadModelFile(f"checkpoint {path}: not a checkpoint's configuration ({_first_line(error)}). Remove it.") from error
 
 
-def _quietly(load: Any, *args: Any, **kwargs: Any) -> StableDiffusionXLPipeline:
+def _quietly(load: Any, *args: Any, **kwargs: Any) -> DiffusionPipeline:
+    """Load a pipeline without diffusers' own deprecations, which a person cannot act on, and without SDXL's watermark and
+    SD1.5's judge of pictures."""
+    xl = load.__self__ is StableDiffusionXLPipeline
+    without = {"add_watermarker": False} if xl else {"safety_checker": None, "requires_safety_checker": False}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # diffusers' own deprecations, nothing a person can act on
-        return load(*args, add_watermarker=False, **kwargs)
+        warnings.simplefilter("ignore", FutureWarning)
+        pipeline: DiffusionPipeline = load(*args, **without, **kwargs)
+    return pipeline
 
 
 def _first_line(error: Exception) -> str:

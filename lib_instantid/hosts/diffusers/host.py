@@ -1,4 +1,4 @@
-"""The diffusers host: diffusers' SDXL pipelines with the systems attached to their UNet."""
+"""The diffusers host: diffusers' pipelines of SDXL and SD1.5 with the systems attached to their UNet."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
+from diffusers import (
+    DiffusionPipeline,
+    StableDiffusionImg2ImgPipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLPipeline,
+)
 from PIL import Image
 
 from lib_instantid.adapters.family import Sources
@@ -20,6 +26,7 @@ from lib_instantid.conditioning.unets import UNetInputs
 from lib_instantid.encoders.face.geometry import apply_placement, crop_and_resize
 from lib_instantid.encoders.face.picture import read_picture
 from lib_instantid.encoders.face.similarity import similarities
+from lib_instantid.errors import SettingsError
 from lib_instantid.hosts.diffusers.request import GeneratedPicture, GenerationRequest, Result, Sampled
 from lib_instantid.hosts.diffusers.sampling import rough_picture, scheduler_like
 
@@ -33,12 +40,13 @@ def _nobody_watches(_: Sampled) -> bool:
 class DiffusersHost:
     """Generates pictures with a loaded pipeline and the networks of the systems, which are on its device."""
 
-    def __init__(self, pipeline: StableDiffusionXLPipeline, sources: Sources) -> None:
+    def __init__(self, pipeline: DiffusionPipeline, sources: Sources) -> None:
         self.pipeline = pipeline
+        self._xl = isinstance(pipeline, StableDiffusionXLPipeline)
         self.sources = sources
 
     def generate(self, request: GenerationRequest, watch: Watch = _nobody_watches) -> Result:
-        """Make the pictures of a request; with `settings.enabled` off, by SDXL alone.
+        """Make the pictures of a request; with `settings.enabled` off, by the checkpoint alone.
 
         watch: called after each step. If it returns False, sampling stops and the unfinished latents become the pictures.
         Raises an InstantIDError: wrong inputs, see `Run.advice` and `Run.conditioning`.
@@ -51,7 +59,7 @@ class DiffusersHost:
         conditioning = joined(settings, runs, size) if runs else None
         clock.lap("tokens and maps")
         pictures: list[GeneratedPicture] = []
-        watching = _Watching(watch)
+        watching = _Watching(watch, self._xl)
         for batch, seed in enumerate(self._seeds(request)):
             if watching.goes_on:
                 pictures += self._sample(request, conditioning, seed, watching.of_batch(batch, len(self._seeds(request))))
@@ -70,7 +78,7 @@ class DiffusersHost:
     def _sample(
         self, request: GenerationRequest, conditioning: Conditioning | None, seed: int, watch: Callable[..., bool]
     ) -> list[GeneratedPicture]:
-        pipeline = self._pipeline_for(request)
+        pipeline, rescale = self._pipeline_for(request), request.settings.cfg_rescale
         seeds = [seed + i for i in range(request.batch_size)]
         progress = _Progress(pipeline, watch)
         arguments = {
@@ -78,10 +86,10 @@ class DiffusersHost:
             "negative_prompt": request.negative_prompt,
             "num_inference_steps": request.steps,
             "guidance_scale": request.guidance_scale,
-            "guidance_rescale": request.settings.cfg_rescale,
             "num_images_per_prompt": request.batch_size,
             "generator": [torch.Generator().manual_seed(s) for s in seeds],
             "callback_on_step_end": progress.after_step,
+            **({"guidance_rescale": rescale} if rescale else {}),
             **self._size_or_picture(request),
         }
         if conditioning is None:
@@ -93,8 +101,15 @@ class DiffusersHost:
 
     def _pipeline_for(self, request: GenerationRequest) -> Any:
         components = {**self.pipeline.components, "scheduler": scheduler_like(self.pipeline.scheduler, request.scheduler)}
-        kind = StableDiffusionXLPipeline if request.init_picture is None else StableDiffusionXLImg2ImgPipeline
-        return kind(**components, add_watermarker=False)
+        from_picture = request.init_picture is not None
+        if self._xl:
+            kind = StableDiffusionXLImg2ImgPipeline if from_picture else StableDiffusionXLPipeline
+            return kind(**components, add_watermarker=False)
+        if from_picture and request.settings.cfg_rescale:
+            raise SettingsError("cfg_rescale: SD1.5 from a picture has none here; leave it at 0.")
+        return (StableDiffusionImg2ImgPipeline if from_picture else StableDiffusionPipeline)(
+            **components, requires_safety_checker=False
+        )
 
     @staticmethod
     def _size_or_picture(request: GenerationRequest) -> dict[str, object]:
@@ -114,14 +129,15 @@ class DiffusersHost:
 class _Watching:
     """Calls `watch` with steps counted over all batches."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, xl: bool) -> None:
         self._watch = watch
+        self._xl = xl
         self.goes_on = True
 
     def of_batch(self, batch: int, batches: int) -> Callable[[torch.Tensor, int, int], bool]:
         def after_step(latents: torch.Tensor, step: int, steps: int) -> bool:
             done = batch * steps + step
-            self.goes_on = self._watch(Sampled(picture=rough_picture(latents[0]), step=done, steps=batches * steps))
+            self.goes_on = self._watch(Sampled(picture=rough_picture(latents[0], self._xl), step=done, steps=batches * steps))
             return self.goes_on
 
         return after_step

@@ -59,13 +59,23 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-WEIGHTS = ((60.0, -60.0, 25.0, -70.0), (60.0, -5.0, 15.0, -50.0), (60.0, 10.0, -5.0, -35.0))
-BIAS = (150.0, 140.0, 130.0)
+SDXL_COLOURS = (
+    ((60.0, -60.0, 25.0, -70.0), (60.0, -5.0, 15.0, -50.0), (60.0, 10.0, -5.0, -35.0)),
+    (150.0, 140.0, 130.0),
+)
 """Linear map from SDXL's four latent channels to RGB. Source: diffusers' documentation, "Pipeline callbacks"."""
 
+SD15_COLOURS = (
+    ((44.8, 41.4, -36.1, -27.0), (29.3, 63.4, 22.5, -33.4), (41.1, 30.0, 34.7, -91.5)),
+    (127.5, 127.5, 127.5),
+)
+"""The same for SD1.5. Source: ComfyUI comfy/latent_formats.py, `SD15`, times 127.5."""
 
-def rough_picture(latents: torch.Tensor) -> np.ndarray:
-    """A rough preview of latents, one pixel per cell. latents: (4, h, w) of SDXL. returns: (h, w, 3) uint8 RGB."""
-    values = torch.einsum("rc,chw->hwr", torch.tensor(WEIGHTS), latents.detach().float().cpu()) + torch.tensor(BIAS)
+
+def rough_picture(latents: torch.Tensor, xl: bool) -> np.ndarray:
+    """A rough preview of latents, one pixel per cell. latents: (4, h, w). xl: SDXL's, else SD1.5's. returns: (h, w, 3) uint8
+    RGB."""
+    weights, bias = map(torch.tensor, SDXL_COLOURS if xl else SD15_COLOURS)
+    values = torch.einsum("rc,chw->hwr", weights, latents.detach().float().cpu()) + bias
     picture: np.ndarray = values.clamp(0, 255).byte().numpy()
     return picture

@@ -39,6 +39,12 @@ def write_face_models(folder: Path, *, landmarks: bool = True, detector_side: in
         _landmarks().save(folder / LANDMARKS_FILE)
 
 
+def write_recogniser(path: Path, seed: int) -> None:
+    """Write a face recogniser, another one for each seed. The folder is made if it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _recogniser(seed).save(path)
+
+
 class _Graph:
     """An ONNX graph that grows node by node; every node's output has the node's name."""
 
@@ -140,8 +146,8 @@ def _rows(graph: _Graph, name: str, maps: str, width: int) -> str:
     return graph.node("Reshape", name, [last], np.array([-1, width], dtype=np.int64))
 
 
-def _recogniser() -> _Graph:
-    graph, stream = _Graph(), np.random.RandomState(512)
+def _recogniser(seed: int = 512) -> _Graph:
+    graph, stream = _Graph(), np.random.RandomState(seed)
     picture = graph.input("input.1", ["None", 3, 112, 112])
     cells = graph.node("AveragePool", "cells", [picture], kernel_shape=[14, 14], strides=[14, 14])
     flat = graph.node("Flatten", "flat", [cells])

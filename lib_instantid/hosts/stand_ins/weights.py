@@ -1,5 +1,6 @@
 """Random weights of the released layouts: an SDXL checkpoint as a diffusers folder, `ip-adapter.bin`, `ControlNetModel/`, an
-IP-Adapter Plus with its vision tower, and a ControlNet for canny edges."""
+IP-Adapter Plus with its vision tower, an adapter with a LoRA that takes antelopev2's normalised embeddings, and a ControlNet
+for canny edges."""
 
 from __future__ import annotations
 
@@ -29,6 +30,9 @@ from lib_instantid.constants import EMBEDDING_SIZE
 
 SEED = 0
 TOKENS = 16
+RANK = 4
+"""Of a LoRA; the released ones have 128."""
+
 TIME_ID_COUNT = 6
 TOWER = 64
 """Width of the vision tower; ViT-H's is 1280."""
@@ -55,7 +59,7 @@ class Size:
 
 def write_weights(folder: Path, size: Size | None = None) -> None:
     """Write `checkpoint/`, `ip-adapter.bin`, `ControlNetModel/`, `ip-adapter-plus.bin`, `image_encoder/` and
-    `controlnet-canny/` to the folder. They are the same on every machine."""
+    `ip-adapter-faceid-antelopev2.bin` and `controlnet-canny/` to the folder. They are the same on every machine."""
     size = size or Size()
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(SEED)
@@ -65,6 +69,7 @@ def write_weights(folder: Path, size: Size | None = None) -> None:
         controlnet(size).save_pretrained(folder / "ControlNetModel")
         torch.save(adapter_file(size, unet, features=TOWER), folder / "ip-adapter-plus.bin")
         vision_tower().save_pretrained(folder / "image_encoder")
+        torch.save(face_adapter_file(size, unet), folder / "ip-adapter-faceid-antelopev2.bin")
         controlnet(size).save_pretrained(folder / "controlnet-canny")
 
 
@@ -195,6 +200,24 @@ def adapter_file(size: Size, unet: UNet2DConditionModel, features: int = EMBEDDI
             ip_adapter[f"{number}.to_k_ip.weight"] = _matrix(*to_k.weight.shape)
             ip_adapter[f"{number}.to_v_ip.weight"] = _matrix(*to_k.weight.shape)
     return {"image_proj": image_proj, "ip_adapter": ip_adapter}
+
+
+def face_adapter_file(size: Size, unet: UNet2DConditionModel) -> dict[str, dict[str, Tensor]]:
+    """The content of an adapter that makes 4 tokens of a face embedding, with a LoRA for every attention of the UNet."""
+    image_proj = {
+        **_linear("proj.0", size.resampler, EMBEDDING_SIZE),
+        **_linear("proj.2", 4 * size.context, size.resampler),
+        **_norm("norm", size.context),
+    }
+    layers = adapter_file(size, unet)["ip_adapter"]
+    for number, name in enumerate(unet.attn_processors):
+        attention = unet.get_submodule(name.removesuffix(".processor"))
+        for layer in ("to_q", "to_k", "to_v", "to_out"):
+            own = getattr(attention, layer)
+            rows, columns = (own[0] if layer == "to_out" else own).weight.shape
+            layers[f"{number}.{layer}_lora.down.weight"] = _matrix(RANK, columns)
+            layers[f"{number}.{layer}_lora.up.weight"] = _matrix(rows, RANK) * 0.2
+    return {"image_proj": image_proj, "ip_adapter": layers}
 
 
 def _matrix(rows: int, columns: int) -> Tensor:

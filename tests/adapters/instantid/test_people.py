@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib_instantid.adapters.instantid.people import ResolvedPerson, known_people, placed_people
+from lib_instantid.adapters.instantid.people import ResolvedPerson, placed_people
 from lib_instantid.adapters.instantid.placing import side_by_side
-from lib_instantid.adapters.instantid.settings import Person
+from lib_instantid.adapters.known import known_people
+from lib_instantid.adapters.people import Person
 from lib_instantid.adapters.settings import Settings
 from lib_instantid.encoders.face.analyser import FaceAnalyser, open_analyser
 from lib_instantid.encoders.face.faces import Face
@@ -46,7 +47,7 @@ def resolve(
 
 def people_at_output(settings: Any, analyser: FaceAnalyser, identities: Path = Path("none")) -> tuple[ResolvedPerson, ...]:
     photos = Photos(analyser)
-    return placed_people(settings, known_people(settings, photos, identities), OUTPUT, photos.face_of)
+    return placed_people(settings, known_people(settings.people, photos, identities), OUTPUT, photos.face_of)
 
 
 def picture(array: np.ndarray) -> Image.Image:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib_instantid.adapters.fields import Choice, Number, settings_in
-from lib_instantid.adapters.instantid.settings import Person
+from lib_instantid.adapters.people import Person
 from lib_instantid.adapters.settings import Settings, settings_from_dict
 from lib_instantid.errors import SettingsError
 

@@ -13,10 +13,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lib_instantid.adapters import SYSTEM_FILES
-from lib_instantid.adapters.ip_adapter.networks import PictureAdapter, PictureEncoder
-from lib_instantid.adapters.ip_adapter.recognise import ENCODER, IP_ADAPTER
+from lib_instantid.adapters.ip_adapter.networks import PictureAdapter
+from lib_instantid.adapters.ip_adapter.recognise import IP_ADAPTER
 from lib_instantid.adapters.ip_adapter.run import IPAdapterRun
 from lib_instantid.adapters.settings import settings_from_dict
+from lib_instantid.adapters.tower_files import ENCODER
+from lib_instantid.adapters.towers import PictureEncoder
 from lib_instantid.conditioning.attachment import attach
 from lib_instantid.conditioning.parts import AttentionPart
 from lib_instantid.conditioning.schedule import Step
@@ -162,7 +164,7 @@ def test_of_several_the_first_that_fits_the_checkpoint_is_used(fixture: PromptFi
     store = ModelStore(lambda: [folder], lambda: Keep.CPU, lambda: folder, unet=lambda: unet)
     own = run(store, {"pictures": [picture(1)], "model": None})
     own.advice(SIZE)
-    assert own.prepared[0].model == "full.bin"
+    assert own.prepared[0].misfit.startswith("the IP-Adapter full.bin is for a UNet")
 
 
 def other_width(folder: Path, name: str, change: dict[str, tuple[int, ...]]) -> Path:
