@@ -8,7 +8,7 @@ FAMILIES = (instantid.FAMILY, faceid.FAMILY, ip_adapter.FAMILY, controlnet.FAMIL
 """Every system. Panel, API and command line offer the settings of these."""
 
 SYSTEM_FILES = tuple(family.files for family in FAMILIES)
-SEVERAL = tuple(role for files in SYSTEM_FILES if files.several for role in files.load)
+SEVERAL = tuple(role for files in SYSTEM_FILES if files.several for role in files.roles)
 """The roles of which one generation may use several files."""
 
 LOADERS = {role: load for files in SYSTEM_FILES for role, load in files.load.items()}

@@ -190,7 +190,11 @@ def _hash(content: bytes) -> str:
 def _weights(args: argparse.Namespace) -> dict[str, str]:
     """For the files of weights and face models, a hash of sizes and times, as they are too large to hash their content."""
     options = {name: vars(args)[name] for name in WEIGHTS}
-    return {name: str(value) if value is None else _stamp(Path(value)) for name, value in options.items()}
+    return {name: " ".join(_stamp(Path(path)) for path in _each(value)) for name, value in options.items()}
+
+
+def _each(value: Any) -> list[Any]:
+    return [] if value is None else value if isinstance(value, list) else [value]
 
 
 WEIGHTS = ("checkpoint", "checkpoint_config", *ROLES, "models_dir", "face_models", "face_backend", "dtype")

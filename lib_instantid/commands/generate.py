@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,21 +114,27 @@ def _request(args: argparse.Namespace, settings: Any) -> GenerationRequest:
     return GenerationRequest(settings=settings, **given(args, [own.name for own in dataclasses.fields(GenerationRequest)]))
 
 
-def _roles(args: argparse.Namespace, settings: Common | None, context: int | None) -> dict[str, Path]:
-    """The files to load: those that are named, and all that the systems in use are released with. Without settings, as for a
-    page, the systems in use are those whose files are there, or else the first."""
-    from lib_instantid.weights.finding import find_role  # torch: seconds to import
+def _of_role(args: argparse.Namespace, role: str) -> dict[str, Path]:
+    """A role's files by name: the named ones, else those of the models folder. Raises MissingModelFile: there is none."""
+    from lib_instantid.weights.finding import find_role, named_files  # torch: seconds to import
 
-    def of(family: Family) -> dict[str, Path]:
-        if family.files.several:
-            return {}
-        needed = {role: vars(args)[role] or find_role(args.models_dir, role, SYSTEM_FILES) for role in family.files.roles}
+    if role in SEVERAL:
+        return named_files(args.models_dir, role, SYSTEM_FILES, vars(args)[role] or ())
+    return {role: vars(args)[role] or find_role(args.models_dir, role, SYSTEM_FILES)}
+
+
+def _files(args: argparse.Namespace, settings: Common | None, context: int | None) -> dict[str, dict[str, Path]]:
+    """For each role the files to use: those that are named, and all that the systems in use are released with. Without
+    settings, as for a page, the systems in use are those whose files are there, or else the first."""
+
+    def of(family: Family) -> dict[str, dict[str, Path]]:
+        needed = {role: _of_role(args, role) for role in family.files.roles}
         for role in family.files.load.keys() - needed.keys():  # what only some of its files need
             with suppress(MissingModelFile):
-                needed[role] = vars(args)[role] or find_role(args.models_dir, role, SYSTEM_FILES)
+                needed[role] = _of_role(args, role)
         return needed
 
-    found = {role: path for role in ROLES if role not in SEVERAL and (path := vars(args)[role])}
+    found = {role: _of_role(args, role) for role in ROLES if vars(args)[role]}
     if settings is not None:
         for family in FAMILIES:
             found |= of(family) if family.acts(settings, context) else {}
@@ -139,22 +145,9 @@ def _roles(args: argparse.Namespace, settings: Common | None, context: int | Non
     return found or of(FAMILIES[0])
 
 
-def _several(args: argparse.Namespace, settings: Common | None, context: int | None) -> dict[str, dict[str, Path]]:
-    """As `_roles`, of the systems of which a generation may use several files: each role's files, by names."""
-    from lib_instantid.weights.finding import named_files  # torch: seconds to import
-
-    found: dict[str, dict[str, Path]] = {}
-    for family in FAMILIES:
-        if family.files.several and (settings is None or family.acts(settings, context)):
-            with nullcontext() if settings is not None else suppress(MissingModelFile):
-                for role in family.files.load:
-                    found[role] = named_files(args.models_dir, role, SYSTEM_FILES, vars(args)[role] or ())
-    return found
-
-
 def open_host(args: argparse.Namespace, settings: Common | None = None) -> DiffusersHost:
-    """The host with everything that the settings need, loaded and on its device; see `_roles`. All files are found and the
-    checkpoint is checked before loading."""
+    """The host with everything that the settings need, on its device; see `_files`. All files are found and the checkpoint is
+    checked before loading. Of roles of which several files may be used, each is loaded when it is first used."""
     import torch
 
     from lib_instantid.hosts.diffusers.checkpoint import check_checkpoint, load_pipeline
@@ -167,10 +160,9 @@ def open_host(args: argparse.Namespace, settings: Common | None = None) -> Diffu
     device = choose_device(args.device)
     dtype = getattr(torch, DTYPES[args.dtype or ("fp32" if device.type == "cpu" else "fp16")])
     context = check_checkpoint(args.checkpoint)
-    files = _roles(args, settings, context)
-    several = _several(args, settings, context)
+    files = _files(args, settings, context)
     analyser = analyser_of(args)
-    networks = {role: LOADERS[role](path) for role, path in files.items()}
+    networks = {role: LOADERS[role](named[role]) for role, named in files.items() if role not in SEVERAL}
     pipeline = load_pipeline(args.checkpoint, dtype, args.checkpoint_config).to(device)
 
     def placed(network: Any) -> Any:
@@ -180,8 +172,8 @@ def open_host(args: argparse.Namespace, settings: Common | None = None) -> Diffu
         analyser=analyser,
         identities=args.identities,
         networks={role: placed(network) for role, network in networks.items()},
-        files=several,
+        files={role: named for role, named in files.items() if role in SEVERAL},
         load=lambda role, path: placed(LOADERS[role](path)),
-        context_size=context,
+        context=context,
     )
     return DiffusersHost(pipeline, sources)

@@ -129,7 +129,9 @@ def _check_controlnet(part: ControlPart, unet: nn.Module, layout: type[UNetLayou
 def _check_lora(part: LoraPart, unet: nn.Module) -> None:
     sites = {site.number: site for site in attention_sites(unet)}
     fits = all(
-        number in sites and sites[number].linear(name).in_features == own.down.shape[1]
+        number in sites
+        and (layer := sites[number].linear(name)).in_features == own.down.shape[1]
+        and layer.out_features == own.up.shape[0]
         for (number, name), own in part.layers.items()
     )
     if not fits:

@@ -69,8 +69,8 @@ class SystemFiles:
     recognise: Callable[[Weights], Recognised | None]
     load: dict[str, Callable[[Path], Any]]
     wanted: str
-    several: bool = False
     onnx: Mapping[str, str] = field(default_factory=dict)
+    several: bool = False
 
     @property
     def roles(self) -> tuple[str, ...]:

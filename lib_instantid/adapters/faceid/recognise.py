@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from lib_instantid.weights.controlnet_kinds import own_names
 from lib_instantid.weights.ip_adapters import adapter_shape
 from lib_instantid.weights.system_files import Recognised
 
@@ -35,5 +36,4 @@ def recognise(weights: Weights) -> Recognised | None:
 
 def said_of(weights: Weights) -> str:
     """A file's name and what its metadata call the model, in lower case."""
-    named = [value for key, value in weights.notes.items() if "name" in key or "title" in key]
-    return " ".join((*named, weights.path.name)).lower()
+    return " ".join((*own_names(weights), weights.path.name)).lower()

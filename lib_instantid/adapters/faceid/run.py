@@ -82,19 +82,19 @@ class FaceIDRun:
         regions, parts = self._regions(size), list[Part]()
         for number, person in self._acting.items():
             tokens = self._tokens(number)
-            fits = misfit(FaceAdapter, self._adapter[0], self._adapter[1].shape, tokens)
             parts.append(
                 AttentionPart(
                     keys_values=tokens.keys_values,
                     strength=float(person.adapter_strength),
-                    misfit=fits,
+                    misfit=misfit(FaceAdapter, self._adapter[0], self._adapter[1].shape, tokens),
                     window=window,
                     region=regions[number],
                 )
             )
         lora = max((person.lora_strength for person in self._acting.values()), default=0.0)
         if lora and (layers := self._adapter[1].lora) is not None:
-            parts.append(LoraPart(layers=layers, strength=float(lora), misfit=fits, window=window))
+            unfit = f"the LoRA of {self._adapter[0]} is for others. Take the one that was released with it."
+            parts.append(LoraPart(layers=layers, strength=float(lora), misfit=unfit, window=window))
         return Conditioning(parts=tuple(parts), size=size, cfg_rescale=float(self._settings.cfg_rescale))
 
     def _regions(self, size: Size) -> Mapping[int, Tensor | None]:

@@ -25,7 +25,7 @@ class LoadedSources:
 
     networks: those that were loaded when the host was opened, one for each role. files: of roles of which a generation may use
     several. load: reads such a file and moves its network to the device, when the network is first used. identities: the folder
-    of saved identities. context_size: see `family.Sources.context_size`.
+    of saved identities. context: see `family.Sources.context_size`.
     """
 
     def __init__(
@@ -36,11 +36,11 @@ class LoadedSources:
         networks: Mapping[str, object],
         files: Files | None = None,
         load: Callable[[str, Path], Any] = _never,
-        context_size: int | None = None,
+        context: int | None = None,
     ) -> None:
         self.analyser = analyser
         self.identities = identities
-        self.context_size = context_size
+        self.context_size = context
         self._networks = networks
         self._files = files or {}
         self._load = load

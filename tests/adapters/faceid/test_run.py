@@ -337,3 +337,17 @@ def test_an_adapter_for_another_unet_is_refused(store: ModelStore, fixture: Prom
         ),
     ):
         pass
+
+
+def test_a_lora_of_another_adapter_is_refused(fixture: PromptFixture, tmp_path: Path) -> None:
+    write_face_models(tmp_path / "antelopev2")
+    content = torch.load(write_face_adapter(fixture, "faceid", "sd15", tmp_path / "whole.pt"), weights_only=True)
+    alone = {name: tensor for name, tensor in content["ip_adapter"].items() if "lora" not in name}
+    torch.save({**content, "ip_adapter": alone}, tmp_path / ANTELOPE)
+    write_lora_beside(fixture, "sdxl", tmp_path / f"{Path(ANTELOPE).stem}_lora.safetensors", "diffusers")
+    own = run(store_of(tmp_path), {})
+    with (
+        pytest.raises(UnsupportedModel, match=f"has 32 attentions; the LoRA of {ANTELOPE} is for others"),
+        attach(fixture.unets["sd15"], own.conditioning(SIZE), rows_of=lambda _: (False,), step=lambda: Step(index=0, total=1)),
+    ):
+        pass
