@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from lib_instantid.constants import SD15_CONTEXT
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -16,7 +18,7 @@ Version = Literal["SD1.5", "SD2", "SDXL"]
 Purpose = Literal["condition", "face", "untold"]
 """condition: for a map of some kind. face: for InstantID's keypoints. untold: neither name nor metadata says."""
 
-SD15_CONTEXT, SD2_CONTEXT, SDXL_CONTEXT = 768, 1024, 2048
+SD2_CONTEXT, SDXL_CONTEXT = 1024, 2048
 HINT_EMBEDDINGS = ("controlnet_cond_embedding.", "input_hint_block.", "control_model.input_hint_block.")
 UNION = ("task_embedding", "control_add_embedding", "transformer_layes")
 VECTORS = ("add_embedding.", "label_emb.", "control_model.label_emb.")

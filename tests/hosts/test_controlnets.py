@@ -27,10 +27,12 @@ from lib_instantid.adapters.controlnet.recognise import CONTROLNET
 from lib_instantid.adapters.instantid.recognise import ADAPTER, IDENTITYNET
 from lib_instantid.adapters.runs import begin_runs, joined
 from lib_instantid.adapters.settings import settings_from_dict
+from lib_instantid.cli import main
 from lib_instantid.conditioning.attachment import attach
 from lib_instantid.hosts.diffusers.host import DiffusersHost, _Progress, _rows_of
 from lib_instantid.hosts.diffusers.sampling import scheduler_like
 from lib_instantid.hosts.diffusers.sources import LoadedSources
+from lib_instantid.hosts.stand_ins.face_models import write_face_models
 from tests.conftest import SMALL
 from tests.controlnets import controlnet, sd15, sdxl, small, union
 from tests.encoders.face.scenes import squares
@@ -191,6 +193,24 @@ def test_a_union_by_its_tasks(world: World, maps: list[str]) -> None:
     wrong = [{**one, "map": "normals"} for one in given]
     expected = world.expected_of_unions(*controls)
     assert near(world.found(*given), expected, world.found(*wrong))
+
+
+def test_the_command_line_makes_diffusers_picture_of_either_checkpoint(world: World, tmp_path: Path) -> None:
+    """Of a folder's ControlNets the one for canny is taken."""
+    world.pipeline.save_pretrained(tmp_path / "checkpoint")
+    write_face_models(tmp_path / "models" / "antelopev2")
+    for name, net in world.nets.items():
+        net.save_pretrained(tmp_path / "models" / f"controlnet-{name}")
+    MAPS[0].save(tmp_path / "map.png")
+    given = {**world.arguments(), "seed": SEED}
+    del given["generator"]
+    options = [text for name, value in given.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    options[options.index("--num-inference-steps")] = "--steps"
+    where = ["--checkpoint", tmp_path / "checkpoint", "--models-dir", tmp_path / "models", "--out", tmp_path / "a.png"]
+    control = ["--control-picture", tmp_path / "map.png", "--control-map", "lines", "--control-strength", 0.8]
+    assert main(["generate", *map(str, where), *options, *map(str, control)]) == 0
+    found = np.asarray(Image.open(tmp_path / "a.png")).astype(float)
+    assert near(found, world.expected(*ONE), world.plain())
 
 
 class Beside:

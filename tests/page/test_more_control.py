@@ -25,7 +25,7 @@ def section(panel: Panel) -> Locator:
 
 def add(section: Locator, name: str = "street") -> Locator:
     before = section.locator(".instantid-entry").count()
-    section.locator("> .instantid-drop input").set_input_files([png(ONE, name)])
+    section.locator("> .instantid-drop input").first.set_input_files([png(ONE, name)])
     expect(section.locator(".instantid-entry")).to_have_count(before + 1)
     return section.locator(".instantid-entry").last
 
