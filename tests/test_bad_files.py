@@ -249,10 +249,10 @@ BAD: dict[str, Bad] = {
     "no checkpoint": (lambda _, f: load_pipeline(f / "no", torch.float32), errors.MissingModelFile, ("no such file", "SDXL")),
     "folder that is no pipeline": (checkpoint(lambda _: None), errors.MissingModelFile, ("model_index.json",)),
     "broken index": (index("{"), errors.BadModelFile, ("model_index.json", "again")),
-    "SD1.5 folder": (
-        index('{"_class_name": "StableDiffusionPipeline"}'),
+    "SD3 folder": (
+        index('{"_class_name": "StableDiffusion3Pipeline"}'),
         errors.UnsupportedModel,
-        ("StableDiffusionPipeline", "SDXL"),
+        ("StableDiffusion3Pipeline", "SDXL", "SD1.5"),
     ),
     "Flux folder": (index('{"_class_name": "FluxPipeline"}'), errors.UnsupportedModel, ("FluxPipeline", "SDXL")),
     "pipeline without parts": (
@@ -260,10 +260,15 @@ BAD: dict[str, Bad] = {
         errors.BadModelFile,
         ("damaged or incomplete",),
     ),
-    "SD1.5 file": (
+    "SD1.5 file without VAE": (
         checkpoint(lambda f: save_file({"cond_stage_model.transformer.a": NO_MATTER}, f / "model.safetensors")),
+        errors.BadModelFile,
+        ("no VAE",),
+    ),
+    "refiner file": (
+        checkpoint(lambda f: save_file({"conditioner.embedders.0.model.a": NO_MATTER}, f / "model.safetensors")),
         errors.UnsupportedModel,
-        ("not an SDXL base checkpoint", "SD1.5"),
+        ("no base checkpoint of SDXL or SD1.5", "refiner"),
     ),
     "damaged checkpoint file": (
         checkpoint(lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 100)),

@@ -167,7 +167,7 @@ def test_a_folder_that_predicts_neither_noise_nor_v_is_refused(scheduler: Any, w
     scheduler.save_pretrained(checkpoint / "scheduler")
     index = checkpoint / "model_index.json"
     index.write_text(index.read_text().replace("EulerDiscreteScheduler", type(scheduler).__name__))
-    with pytest.raises(UnsupportedModel, match=r"expected noise or v .*needs an SDXL checkpoint"):
+    with pytest.raises(UnsupportedModel, match=r"expected noise or v .*as SDXL and SD1.5"):
         load_pipeline(checkpoint, torch.float32)
 
 

@@ -161,7 +161,9 @@ def _load_file(path: Path, dtype: torch.dtype, config: str | None) -> DiffusionP
 
 def _names_and_metadata(path: Path) -> tuple[list[str], dict[str, str]]:
     if not path.is_file():
-        raise MissingModelFile(f"checkpoint {path}: no such file or folder. Give a .safetensors file or a diffusers folder.")
+        raise MissingModelFile(
+            f"checkpoint {path}: no such file or folder. Give a .safetensors file or a diffusers folder of SDXL or SD1.5."
+        )
     try:
         with safe_open(path, framework="pt") as file:
             return list(file.keys()), file.metadata() or {}
