@@ -74,7 +74,7 @@ class A1111Host:
         extension: Any = sys.modules.get(CONTROLNET_PREPROCESSORS)
         if extension is None:
             return Preprocessors(cure=CURE)
-        return Preprocessors(by_name=drawing(extension.Preprocessor.get_sorted_preprocessors()))
+        return Preprocessors(by_name=drawing(extension.Preprocessor.get_sorted_preprocessors(), lambda one: one.unload()))
 
     def place(self, net: ControlNet) -> None:
         place(net, devices.device, devices.dtype_unet)

@@ -20,7 +20,8 @@ Purpose = Literal["condition", "face", "untold"]
 
 SD2_CONTEXT, SDXL_CONTEXT = 1024, 2048
 HINT_EMBEDDINGS = ("controlnet_cond_embedding.", "input_hint_block.", "control_model.input_hint_block.")
-UNION = ("task_embedding", "control_add_embedding", "transformer_layes")
+TASKS = "task_embedding"
+UNION = (TASKS, "control_add_embedding", "transformer_layes")
 VECTORS = ("add_embedding.", "label_emb.", "control_model.label_emb.")
 CONDITIONS = frozenset(
     ("canny", "depth", "openpose", "pose", "scribble", "sketch", "softedge", "hed", "lineart", "mlsd", "normal", "normalbae")
@@ -42,14 +43,15 @@ HUB_FILE = "diffusion_pytorch_model"
 @dataclass(frozen=True, kw_only=True)
 class ControlNetKind:
     """What is told of a ControlNet. context: numbers of the tokens that it takes; None for one without attention. condition:
-    the word for its maps, None if none is named. union: whether it is for several kinds of maps. small: whether its middle
-    block has no attention."""
+    the word for its maps, None if none is named. union: whether it is for several kinds of maps. tasks: how many kinds a Union
+    takes. small: whether its middle block has no attention."""
 
     version: Version
     context: int | None
     purpose: Purpose
     condition: str | None
     union: bool
+    tasks: int
     small: bool
 
     @property
@@ -76,6 +78,7 @@ def controlnet_kind(weights: Weights) -> ControlNetKind | None:
         purpose="face" if face else "condition" if condition or union else "untold",
         condition=None if union else condition,
         union=union,
+        tasks=int(tensors[TASKS].shape[0]) if TASKS in tensors else 0,
         small=not any("mid_block.attentions" in name or "middle_block.1.transformer" in name for name in tensors),
     )
 

@@ -117,6 +117,7 @@ class Preprocessor:
 
 
 def test_the_webuis_preprocessors_draw_with_their_own_defaults() -> None:
+    freed: list[str] = []
     found = drawing(
         [
             Preprocessor("None", [], None),
@@ -125,11 +126,14 @@ def test_the_webuis_preprocessors_draw_with_their_own_defaults() -> None:
             Preprocessor("CLIP-ViT-H (IPAdapter)", ["IP-Adapter"], None),
             Preprocessor("clip_vision", ["T2I-Adapter"], None, returns_image=False),
             Preprocessor("inpaint_only", ["Inpaint"], None, requires_mask=True),
-        ]
+        ],
+        lambda one: freed.append(one.name),
     )
     assert list(found) == ["depth_midas", "openpose_full"]
+    assert not freed
     assert np.array_equal(found["depth_midas"](PICTURE, 512), np.repeat(PICTURE[..., :1], 3, axis=2))
     assert np.array_equal(found["openpose_full"](PICTURE, 512), PICTURE // 2)
+    assert freed == ["depth_midas", "openpose_full"]
 
 
 @pytest.mark.parametrize(

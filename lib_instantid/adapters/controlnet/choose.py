@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lib_instantid.adapters.controlnet.kinds import Kind, kind_of
+from lib_instantid.adapters.controlnet.kinds import TASKS, Kind, kind_of
 from lib_instantid.adapters.controlnet.recognise import CONTROLNET
 from lib_instantid.adapters.controlnet.settings import AUTO, Control
 from lib_instantid.adapters.family import Sources
@@ -37,6 +37,10 @@ def choose(control: Control, sources: Sources, field: str) -> Chosen:
         raise SettingsError(
             f"{field}.map: missing; {name} takes several kinds of maps, and {control.drawn_by!r} does not tell which this is."
         )
+    if found.union and kind is not None and TASKS[kind] >= found.tasks:
+        raise SettingsError(
+            f"{field}.model: {name} takes no maps of {kind}; use a Union of more kinds (its promax release), or another model."
+        )
     return Chosen(name=name, union=found.union, kind=kind)
 
 
@@ -59,7 +63,7 @@ def _first_that_fits(control: Control, kind: Kind | None, sources: Sources, fiel
         )
     exact = [name for name, own in fitting.items() if own.condition and own.condition == control.drawn_by]
     alike = [name for name, own in fitting.items() if own.condition and kind_of(own.condition) == kind]
-    unions = [name for name, own in fitting.items() if own.union]
+    unions = [name for name, own in fitting.items() if TASKS[kind] < own.tasks]
     found = next(iter((*exact, *alike, *unions)), None)
     if found is None:
         raise MissingModelFile(

@@ -114,6 +114,17 @@ def test_a_union_is_told_its_task(store: ModelStore) -> None:
     assert "controls[1].map: missing" in problem(SettingsError, run(store, {"model": UNION}))
 
 
+def test_a_union_of_six_tasks_takes_no_tiles(tmp_path: Path) -> None:
+    union(num_control_type=6).save_pretrained(tmp_path / "union")
+    unet = sdxl_unet()
+    own = ModelStore(lambda: [tmp_path], lambda: Keep.CPU, lambda: tmp_path, unet=lambda: unet)
+    assert f"controls[1].model: {UNION} takes no maps of tile" in problem(
+        SettingsError, run(own, {"model": UNION, "map": "tile"})
+    )
+    assert "no ControlNet for tile is here" in problem(MissingModelFile, run(own, {"map": "tile"}))
+    assert run(own, {"map": "segmentation"}).advice(SIZE) == ()
+
+
 def test_window_mode_region_and_strength_reach_the_part(store: ModelStore) -> None:
     given = {"preprocessor": "canny", "start": 0.25, "end": 0.5, "control_mode": "control", "region": MASK, "strength": 1.5}
     (part,) = run(store, given).conditioning(SIZE).parts
