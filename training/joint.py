@@ -26,6 +26,7 @@ from training.checkpoint import TEXT, Text, leave_out, new_unet, time_ids
 from training.codes import WHOLE, WINDOW, Batch, Codes
 from training.diffusion import follow, loss_of, noisy, rate_at
 from training.instantid import InstantID, freeze_first, maps_of
+from training.optimiser import Optimiser
 from training.runs import Log, restore, save
 from training.shapes import Shapes
 
@@ -81,11 +82,6 @@ def step_of(
     return torch.stack([errors[order[len(order) // 2 :]].mean(), errors[order[: len(order) // 2]].mean()])
 
 
-def new_optimiser(model: nn.Module) -> torch.optim.Optimizer:
-    trained = [weight for weight in model.parameters() if weight.requires_grad]
-    return torch.optim.AdamW(trained, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
-
-
 def train(run: Path, minutes: float, highest: float, whole: float, frozen: bool) -> None:
     rank = distributed.get_rank() if distributed.is_initialized() else 0
     torch.manual_seed(0)
@@ -105,7 +101,7 @@ def train(run: Path, minutes: float, highest: float, whole: float, frozen: bool)
     freeze_first(model["instantid"])
     for net in (model["unet"], model["instantid"].identitynet):
         leave_out(net)
-    optimiser = new_optimiser(model)
+    optimiser = Optimiser(model)
     if state is not None and state["frozen"] == frozen:
         optimiser.load_state_dict(state["optimiser"])
     log, started, saved, through = Log(run / f"joint{rank or ''}.log", 50), time.time(), time.time(), 0.0
@@ -131,16 +127,13 @@ def train(run: Path, minutes: float, highest: float, whole: float, frozen: bool)
                 saved = time.time()
 
 
-def update(model: nn.ModuleDict, optimiser: torch.optim.Optimizer, rate: float) -> None:
+def update(model: nn.ModuleDict, optimiser: Optimiser, rate: float) -> None:
     """One step along the gradients, which are then gone."""
     for net in (model["unet"], model["instantid"].identitynet):  # sizes say nothing, see `begin_with_input`
         if net.add_embedding.linear_1.weight.grad is not None:
             net.add_embedding.linear_1.weight.grad[:, TEXT:] = 0
-    for group in optimiser.param_groups:
-        group["lr"] = rate
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimiser.step()
-    optimiser.zero_grad()
+    optimiser.step(rate)
 
 
 def main() -> None:
