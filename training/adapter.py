@@ -33,7 +33,10 @@ def _resampler(context: int) -> Resampler:
         weights[f"layers.{i}.0.to_q.weight"] = torch.empty(WIDTH, WIDTH)
         weights[f"layers.{i}.1.1.weight"] = torch.empty(2 * WIDTH, WIDTH)
     net = Resampler(weights)
-    net.latents.data = weights["latents"]
+    net.latents.data = weights["latents"] * 0.5
+    for attention, _ in net.layers:  # so that from the start tokens differ more from person to person than from each other
+        attention.norm2.weight.data *= 0.1
+        attention.to_kv.weight.data[WIDTH:] *= 4
     return net
 
 

@@ -7,8 +7,6 @@ as what is predicted 7,800 steps were no better there than 240 with v.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -37,9 +35,9 @@ ALPHAS = _alphas()
 
 
 def noisy(codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Codes with noise, their v, and the steps. Much noise is drawn more often: with a density as the step's square."""
+    """Codes with noise, their v, and the steps. Much noise is drawn more often: density ~ step ** 1.5."""
     places = (torch.arange(len(codes)) + torch.rand(len(codes))) / len(codes)
-    steps = (places ** (1 / 3) * 1000).long().clamp(max=999)[torch.randperm(len(codes))]
+    steps = (places**0.4 * 1000).long().clamp(max=999)[torch.randperm(len(codes))]
     noise = torch.randn_like(codes)
     kept = ALPHAS[steps][:, None, None, None]
     return kept.sqrt() * codes + (1 - kept).sqrt() * noise, kept.sqrt() * noise - (1 - kept).sqrt() * codes, steps
@@ -57,11 +55,12 @@ def loss_of(answer: Tensor, v: Tensor, batch: Batch, face: float) -> Tensor:
 
 
 def rate_at(through: float, highest: float) -> float:
-    return highest * min(1, through / 0.02) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * min(1, through))))
+    """Up for a hundredth of the time, steady until half of it, then straight down."""
+    return highest * min(1, through / 0.01) * max(0.01, min(1, 2 - 2 * through))
 
 
 @torch.no_grad()
-def follow(mean: nn.Module, model: nn.Module, step: int, keep: float = 0.999) -> None:
+def follow(mean: nn.Module, model: nn.Module, step: int, keep: float = 0.99) -> None:
     keep = min(keep, (1 + step) / (10 + step))
     for old, new in zip(mean.parameters(), model.parameters(), strict=True):
         old.lerp_(new, 1 - keep)

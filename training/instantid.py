@@ -29,7 +29,17 @@ class InstantID(nn.Module):
     def __init__(self, unet: UNet2DConditionModel) -> None:
         super().__init__()
         self.identitynet = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=HINT)
+        hint = self.identitynet.controlnet_cond_embedding
+        for layer in (hint.conv_in, *hint.blocks):
+            nn.init.kaiming_normal_(layer.weight)
         self.adapter = Adapter(unet)
+
+
+def freeze_first(model: InstantID) -> None:
+    """Leave the layers that see keypoint maps at full and at half size as they began: they cost a quarter of a step."""
+    hint = model.identitynet.controlnet_cond_embedding
+    for layer in (hint.conv_in, *hint.blocks[:3]):
+        layer.requires_grad_(False)
 
 
 def maps_of(batch: Batch) -> Tensor:
