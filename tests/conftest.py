@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
+from xdist.scheduler import LoadScopeScheduling
 
 from lib_instantid.adapters.instantid.files import load_adapter, load_identitynet
 from lib_instantid.adapters.instantid.prepare import PlacedPerson, Prepared, prepare
@@ -38,13 +40,19 @@ BOX = np.array([30.0, 18.0, 82.0, 80.0])
 ROWS = (False, True)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker for what shares a costly beginning: the tests of a file, and those of the page under one gradio."""
-    for item in items:
-        call = getattr(item, "callspec", None)
-        gradio = call.params.get("python") if call else None
-        item.add_marker(pytest.mark.xdist_group(gradio or str(item.path)))
+class OneBeginning(LoadScopeScheduling):
+    """One worker for what shares a costly beginning: the tests of a file, and those of the page under one gradio.
+
+    pytest-xdist 3.8 cannot group by marks under pytest 9.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        gradio = re.search(r"\[(gradio [\d.]+)", nodeid)
+        return gradio[1] if gradio else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    return OneBeginning(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

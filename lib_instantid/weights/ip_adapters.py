@@ -35,13 +35,16 @@ class AdapterShape:
     @property
     def description(self) -> str:
         """The kind in words."""
+        with_lora = ", with a LoRA" if self.lora else ""
+        if self.lora and self.kind != "faceid plus":
+            return f"a FaceID IP-Adapter{with_lora}"
         return {
             "plain": "a plain IP-Adapter",
             "plus": f"an IP-Adapter Plus (it takes image features of {self.features} numbers, not a face embedding)",
             "full": "a full-face IP-Adapter",
             "face resampler": "an InstantID adapter",
             "faceid": "a FaceID IP-Adapter",
-            "faceid plus": "a FaceID Plus IP-Adapter",
+            "faceid plus": f"a FaceID Plus IP-Adapter{with_lora}",
             "portrait": "a FaceID Portrait IP-Adapter",
             "unknown": "an IP-Adapter of a kind not known here",
         }[self.kind]
@@ -67,8 +70,8 @@ def _projection(own: Mapping[str, Tensor], context: int, lora: bool) -> tuple[Ad
     if "proj.3.weight" in own:
         return "full", own.get("proj.0.weight")
     if "proj.2.weight" in own:
-        tokens = len(own["proj.2.weight"]) // max(context, 1)
-        return ("portrait" if tokens > FACEID_TOKENS and not lora else "faceid"), own.get("proj.0.weight")
+        plain = lora or (context and len(own["proj.2.weight"]) == FACEID_TOKENS * context)
+        return ("faceid" if plain else "portrait"), own.get("proj.0.weight")
     return ("plain", own["proj.weight"]) if "proj.weight" in own else ("unknown", None)
 
 

@@ -201,6 +201,7 @@ def test_the_layout_stays_where_it_is_while_a_photo_is_looked_at(panel: Panel) -
 def test_everything_is_reached_by_the_keyboard(panel: Panel) -> None:
     panel.add_photos(png(TWO, "two"))
     panel.unfold("Advanced")
+    panel.unfold("What brings the face in")
     expected = panel.root.evaluate(
         """root => [...root.querySelectorAll('button:not(:disabled), input, select, summary')]
             .filter(e => e.offsetParent && e.tabIndex >= 0 && e.type !== 'radio').length"""

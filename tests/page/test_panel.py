@@ -267,6 +267,7 @@ def test_hints_speak_of_a_high_cfg_and_of_an_unlucky_size(panel: Panel) -> None:
 def test_every_setting_of_the_table_reaches_the_generation(panel: Panel) -> None:
     panel.add_photos(png(ONE, "one"))
     panel.unfold("Advanced")
+    panel.unfold("What brings the face in")
     fields = [field for field in panel.data["table"] if field["owner"] in ("whole", "people")]
     for field in fields:
         if field["kind"] == "number":

@@ -153,7 +153,6 @@ def prepare(
             identitynet_strength=float(person.identitynet_strength),
         )
         for person, one, region in zip(settings.people, placed, regions_of(settings, placed, size), strict=True)
-        if person.acts
     ]
     return Prepared(
         people=tuple(people),

@@ -93,8 +93,8 @@ def keys(own: FaceIDRun) -> torch.Tensor:
 
 def test_every_file_is_told_by_its_content(folder: Path) -> None:
     found = {model.path.name: (model.role, model.description) for model in find_models([folder], SYSTEM_FILES)}
-    assert found["faceid.bin"] == (FACEID_ADAPTER, "a FaceID IP-Adapter")
-    assert found["mine.bin"] == (FACEID_ADAPTER, "a FaceID Plus IP-Adapter")
+    assert found["faceid.bin"] == (FACEID_ADAPTER, "a FaceID IP-Adapter, with a LoRA")
+    assert found["mine.bin"] == (FACEID_ADAPTER, "a FaceID Plus IP-Adapter, with a LoRA")
     assert found["faceid-portrait.bin"] == (FACEID_ADAPTER, "a FaceID Portrait IP-Adapter")
     assert found[RECOGNISER_FILE][0] == FACE_RECOGNISER
 
