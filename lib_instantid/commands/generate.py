@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lib_instantid.adapters import FAMILIES, LOADERS, ROLES, SYSTEM_FILES
 from lib_instantid.commands.batch import run_batch
 from lib_instantid.commands.options import (
+    MODELS,
     Subparsers,
     add_face_options,
     add_identities_option,
@@ -19,6 +20,7 @@ from lib_instantid.commands.options import (
 )
 from lib_instantid.commands.settings_options import add_settings, given, lists_given, settings_of
 from lib_instantid.errors import SettingsError
+from lib_instantid.hosts.diffusers.small_model import CHECKPOINT, NOTE, SIZE, SMALL_MODEL
 
 if TYPE_CHECKING:
     from lib_instantid.adapters.family import Family
@@ -39,8 +41,9 @@ def add_parser(commands: Subparsers) -> None:
     parser.set_defaults(run=run)
 
 
-def add_weights(group: Any, *, required: bool = True) -> None:
-    group.add_argument("--checkpoint", type=Path, required=required, help="SDXL: a .safetensors file or a diffusers folder")
+def add_weights(group: Any) -> None:
+    text = "SDXL: a .safetensors file or a diffusers folder (the small model, which knows rendered people)"
+    group.add_argument("--checkpoint", type=Path, help=text)
     group.add_argument("--checkpoint-config", help="for a single file: a diffusers folder of SDXL, or its name on the hub")
     for role in ROLES:
         text = f"{role}, file or folder (of the models folder)"
@@ -66,6 +69,9 @@ def _add_job(group: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    if complete_weights(args):
+        print(NOTE)
+        args.width, args.height = args.width or SIZE, args.height or SIZE
     if (args.prompt is None) == (args.prompts_file is None):
         raise SettingsError("prompt: give one with --prompt, or several with --prompts-file.")
     if args.photos_dir or args.prompts_file:
@@ -118,9 +124,38 @@ def _families(args: argparse.Namespace) -> list[Family]:
     return [family for family in FAMILIES if family.entries.name in lists]
 
 
+def complete_weights(args: argparse.Namespace) -> bool:
+    """Fill in the small model's weights if no checkpoint is named. Returns whether they are used.
+
+    Raises SettingsError: other weights are named, which do not fit the small model.
+    """
+    if args.checkpoint is not None:
+        return False
+    given = [name for name in (*ROLES, "models_dir", "face_models") if vars(args)[name] is not None]
+    if given:
+        option = given[0].lower().replace("_", "-").replace(" ", "-")
+        raise SettingsError(
+            f"checkpoint: missing; --{option} needs the SDXL checkpoint that it is for. Name it with --checkpoint, or leave "
+            "out both for the small model."
+        )
+    args.checkpoint, args.models_dir = CHECKPOINT, SMALL_MODEL
+    return True
+
+
+def open_small_host() -> DiffusersHost:
+    """The host with the small model, for people."""
+    parser = argparse.ArgumentParser()
+    add_weights(parser)
+    add_face_options(parser)
+    add_identities_option(parser)
+    args = parser.parse_args([])
+    complete_weights(args)
+    return open_host(args, FAMILIES[:1])
+
+
 def open_host(args: argparse.Namespace, families: Sequence[Family]) -> DiffusersHost:
     """The host with everything that these systems need, loaded and on its device. All files are found and the checkpoint is
-    checked before loading."""
+    checked before loading; `complete_weights` was called before."""
     import torch
 
     from lib_instantid.hosts.diffusers.checkpoint import check_checkpoint, load_pipeline
@@ -135,7 +170,7 @@ def open_host(args: argparse.Namespace, families: Sequence[Family]) -> Diffusers
     dtype = getattr(torch, DTYPES[args.dtype or ("fp32" if device.type == "cpu" else "fp16")])
     check_checkpoint(args.checkpoint)
     roles = [role for family in families for role in family.files.roles]
-    files = {role: vars(args)[role] or find_role(args.models_dir, role, SYSTEM_FILES) for role in roles}
+    files = {role: vars(args)[role] or find_role(args.models_dir or MODELS, role, SYSTEM_FILES) for role in roles}
     analyser = analyser_of(args)
     networks = {role: LOADERS[role](path) for role, path in files.items()}
     pipeline = load_pipeline(args.checkpoint, dtype, args.checkpoint_config).to(device)
