@@ -202,9 +202,11 @@ def test_everything_is_reached_by_the_keyboard(panel: Panel) -> None:
     panel.add_photos(png(TWO, "two"))
     panel.unfold("Advanced")
     panel.unfold("What brings the face in")
+    panel.unfold("Pictures as prompts")
+    panel.unfold("More control")
     expected = panel.root.evaluate(
         """root => [...root.querySelectorAll('button:not(:disabled), input, select, summary')]
-            .filter(e => e.offsetParent && e.tabIndex >= 0 && e.type !== 'radio').length"""
+            .filter(e => e.checkVisibility() && e.tabIndex >= 0 && e.type !== 'radio').length"""
     )
     panel.root.get_by_role("tab", name="Person 1").focus()
     seen = {0}

@@ -71,6 +71,7 @@ def test_where_several_identitynets_are_there_one_is_chosen_and_goes_along(tabs:
     source.root.get_by_label("IdentityNet", exact=True).select_option("b.safetensors")
     source.settle()
     assert source.settings()["identitynet_file"] == "b.safetensors"
+    source.page.wait_for_timeout(2000)  # gradio takes a text over some time after it was written, and a busy machine is slow
     source.page.locator("#img2img_tab").click()
     target.open()
     target.root.get_by_text("Advanced").click()
