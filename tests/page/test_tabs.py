@@ -75,7 +75,7 @@ def test_where_several_identitynets_are_there_one_is_chosen_and_goes_along(tabs:
     source.page.locator("#img2img_tab").click()
     target.open()
     target.root.get_by_text("Advanced").click()
-    expect(target.root.get_by_label("IdentityNet", exact=True)).to_have_value("b.safetensors")
+    expect(target.root.get_by_label("IdentityNet", exact=True)).to_have_value("b.safetensors", timeout=30_000)
     target.root.get_by_label("IdentityNet", exact=True).select_option("ControlNetModel/a.safetensors")
     target.settle()
     assert target.settings()["identitynet_file"] is None
