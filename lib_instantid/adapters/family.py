@@ -122,6 +122,12 @@ class Preset:
     values: Mapping[str, float]
 
 
+def _any_known_unet(unet: nn.Module) -> None:
+    from lib_instantid.conditioning.unets import layout_of  # torch: seconds to import
+
+    layout_of(unet)
+
+
 def _any_entry(entry: object, context: int | None) -> bool:
     del entry, context
     return True
@@ -134,7 +140,8 @@ class Family:
     title: its name for people. settings: the class of its settings, a frozen dataclass of `fields`, with one list of entries
     (such as people). wanted: the cure when that list is empty, in words ("add a person with a photo").
     begin: makes a run of settings. restored: makes settings of the values in an infotext.
-    check: raises UnsupportedModel for a UNet in which the system cannot act, whatever its networks. place_heads: the heads of
+    check: raises UnsupportedModel for a UNet in which the system cannot act, whatever its networks; by default for one of no
+    layout that is known. place_heads: the heads of
     all entries in an output of a given size, for the panel's editor; None for a system without heads. needs_faces: whether the
     face models are among its files.
     serves: whether the system acts for an entry, where several systems share a list; the checkpoint may decide it
@@ -147,7 +154,7 @@ class Family:
     files: SystemFiles
     begin: Callable[[Any, Sources], Run]
     restored: Callable[[dict[str, Any], Sources], Restored]
-    check: Callable[[nn.Module], None]
+    check: Callable[[nn.Module], None] = _any_known_unet
     needs_faces: bool = True
     place_heads: Callable[[Any, Size, Look], tuple[Head | None, ...]] | None = None
     serves: Callable[[Any, int | None], bool] = _any_entry

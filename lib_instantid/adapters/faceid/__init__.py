@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lib_instantid.adapters.faceid.files import FILES
 from lib_instantid.adapters.faceid.settings import FaceIDSettings
 from lib_instantid.adapters.family import Family, Restored, Run, Sources
 from lib_instantid.adapters.people import FACEID, Person
-
-if TYPE_CHECKING:
-    from torch import nn
 
 __all__ = ["FAMILY"]
 
@@ -26,12 +23,6 @@ def _restored(values: dict[str, Any], sources: Sources) -> Restored:
     return values, ()
 
 
-def _check(unet: nn.Module) -> None:
-    from lib_instantid.conditioning.unets import layout_of
-
-    layout_of(unet)
-
-
 def _serves(person: Person, context: int | None) -> bool:
     return person.acts_by(FACEID, context)
 
@@ -43,6 +34,5 @@ FAMILY = Family(
     files=FILES,
     begin=_begin,
     restored=_restored,
-    check=_check,
     serves=_serves,
 )

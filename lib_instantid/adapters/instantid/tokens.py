@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from lib_instantid.adapters.adapter_files import Last
 from lib_instantid.networks.adapter import Adapter, PromptTokens
 
 
@@ -21,14 +21,9 @@ class RememberingAdapter:
 
     def __init__(self, load: Callable[[], Adapter]) -> None:
         self._load = load
-        self._faces: OrderedDict[bytes, PromptTokens] = OrderedDict()
+        self._faces: Last[PromptTokens] = Last(self.FACES)
 
     def face_tokens(self, embedding: Tensor, unconditional: Tensor) -> PromptTokens:
         """See `FaceTokenMaker`. Errors are those of loading the adapter (`load_adapter`)."""
         key = torch.stack([embedding, unconditional]).numpy().tobytes()
-        if key not in self._faces:
-            self._faces[key] = self._load().face_tokens(embedding, unconditional)
-        self._faces.move_to_end(key)
-        while len(self._faces) > self.FACES:
-            self._faces.popitem(last=False)
-        return self._faces[key]
+        return self._faces.of(key, lambda: self._load().face_tokens(embedding, unconditional))

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lib_instantid.adapters import record
 from lib_instantid.adapters.family import Family, Restored, Run, Sources
 from lib_instantid.adapters.ip_adapter.files import FILES
 from lib_instantid.adapters.ip_adapter.settings import IPAdapterSettings
-
-if TYPE_CHECKING:
-    from torch import nn
 
 __all__ = ["FAMILY"]
 
@@ -26,12 +23,6 @@ def _restored(values: dict[str, Any], sources: Sources) -> Restored:
     return record.restored(values, FAMILY)
 
 
-def _check(unet: nn.Module) -> None:
-    from lib_instantid.conditioning.unets import layout_of
-
-    layout_of(unet)
-
-
 FAMILY = Family(
     title="IP-Adapter",
     settings=IPAdapterSettings,
@@ -40,5 +31,4 @@ FAMILY = Family(
     needs_faces=False,
     begin=_begin,
     restored=_restored,
-    check=_check,
 )
