@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +22,7 @@ from lib_instantid.adapters.record import recorded_entry, recorded_own
 from lib_instantid.conditioning.parts import Conditioning, ControlContext, ControlPart
 from lib_instantid.conditioning.schedule import ControlMode, Window
 from lib_instantid.constants import LATENT_FACTOR
-from lib_instantid.encoders.face.faces import HASH_DIGITS, Picture
+from lib_instantid.encoders.face.faces import HASH_DIGITS, Picture, digest_of
 from lib_instantid.encoders.face.picture import read_picture
 from lib_instantid.errors import SettingsError
 
@@ -131,7 +130,7 @@ class ControlNetRun:
 def _read(control: Control, number: int) -> ReadPicture:
     assert control.picture is not None  # the settings have checked it
     picture = read_picture(control.picture, f"controls[{number}].picture")
-    return ReadPicture(digest=hashlib.sha256(picture.tobytes()).hexdigest(), picture=picture)
+    return ReadPicture(digest=digest_of(picture), picture=picture)
 
 
 def _hint(drawn: DrawnControl, chosen: Chosen, repaints: bool) -> Tensor:

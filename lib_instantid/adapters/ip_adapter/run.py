@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -22,7 +21,7 @@ from lib_instantid.adapters.record import recorded_entry, recorded_own
 from lib_instantid.adapters.towers import PictureEncoder, black, mean_of, tower_for
 from lib_instantid.conditioning.parts import AttentionPart, Conditioning
 from lib_instantid.conditioning.schedule import Window
-from lib_instantid.encoders.face.faces import HASH_DIGITS, Picture
+from lib_instantid.encoders.face.faces import HASH_DIGITS, Picture, digest_of
 from lib_instantid.encoders.face.geometry import square_around
 from lib_instantid.encoders.face.photos import upright
 from lib_instantid.encoders.face.picture import read_picture
@@ -114,7 +113,7 @@ class IPAdapterRun:
     def _see(self, source: PictureSource, crop: Crop, field: str) -> SeenPicture:
         if crop != "face":
             picture = read_picture(source, field)
-            return SeenPicture(digest=_digest(picture), picture=picture)
+            return SeenPicture(digest=digest_of(picture), picture=picture)
         face = self._sources.analyser.face_of(source, "largest", None, field)
         picture = upright(read_picture(source, field), face.turned)
         return SeenPicture(digest=face.digest, picture=square_around(picture, face.face.box, FACE_MARGIN))
@@ -142,7 +141,3 @@ class IPAdapterRun:
         model = self._settings.image_prompts[number - 1].model
         name, adapter = chosen_adapter(sources, IP_ADAPTER, model, field, PictureAdapter)
         return name, adapter, tower_for(sources, adapter.shape, name, field)
-
-
-def _digest(picture: Picture) -> str:
-    return hashlib.sha256(picture.tobytes()).hexdigest()

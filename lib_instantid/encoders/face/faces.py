@@ -65,4 +65,9 @@ HASH_DIGITS = 8
 
 def short_hash(array: npt.NDArray[Any]) -> str:
     """By which an array is recognised: the first `HASH_DIGITS` of its SHA-256."""
-    return hashlib.sha256(array.tobytes()).hexdigest()[:HASH_DIGITS]
+    return digest_of(array)[:HASH_DIGITS]
+
+
+def digest_of(array: npt.NDArray[Any]) -> str:
+    """The SHA-256 of an array's numbers, hexadecimal."""
+    return hashlib.sha256(array.tobytes()).hexdigest()

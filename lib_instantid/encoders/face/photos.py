@@ -15,7 +15,7 @@ from PIL import Image
 
 from lib_instantid.encoders.face.analyser import Analyser
 from lib_instantid.encoders.face.choose import choose
-from lib_instantid.encoders.face.faces import Face, Floats, Picture
+from lib_instantid.encoders.face.faces import Face, Floats, Picture, digest_of
 from lib_instantid.encoders.face.keypoints import check_order, fractions_to_pixels
 from lib_instantid.encoders.face.picture import Source, file_bytes, read_picture
 from lib_instantid.encoders.face.report import PhotoReport, report
@@ -119,7 +119,7 @@ def _at(picture: Picture, points: npt.ArrayLike, field: str, analyser: Analyser)
 
 
 def _seen(picture: Picture, faces: Sequence[Face], turned: int, by_hand: bool, analyser: Analyser) -> Seen:
-    size, digest = (picture.shape[1], picture.shape[0]), hashlib.sha256(picture.tobytes()).hexdigest()
+    size, digest = (picture.shape[1], picture.shape[0]), digest_of(picture)
     each = [(face, report(picture, face)) for face in faces]
     return Seen(
         size=size,
