@@ -20,7 +20,7 @@ test: .venv/ready .oracle/ready $(PAGES)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 3 --dist loadscope
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder
 
 env: .venv/ready
 

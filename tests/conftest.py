@@ -51,6 +51,14 @@ class OneBeginning(LoadScopeScheduling):
         return gradio[1] if gradio else nodeid.partition("::")[0]
 
 
+LONGEST = ("[gradio ", "test_insightface.py", "test_benchmarks.py", "test_cli.py")
+"""What a worker must not begin with when the others are done."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not any(name in item.nodeid for name in LONGEST))
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
     return OneBeginning(config, log)
 
