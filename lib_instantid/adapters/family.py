@@ -102,12 +102,13 @@ class Run(Protocol):
 
     @property
     def embeddings(self) -> Sequence[np.ndarray]:
-        """Embeddings of the people in the result: (512,) float32, raw, one per person."""
-        ...
+        """Embeddings of the people in the result: (512,) float32, raw, one per person; none where pictures are nobody."""
+        return ()
 
     def control_maps(self, size: Size) -> Sequence[np.ndarray]:
         """The hints of the system's ControlNets in a pass of this size: (H, W, 3) uint8 RGB each."""
-        ...
+        del size
+        return ()
 
 
 Restored = tuple[dict[str, Any], tuple[str, ...]]

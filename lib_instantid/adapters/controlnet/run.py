@@ -16,7 +16,7 @@ from lib_instantid.adapters.controlnet.kinds import TASKS
 from lib_instantid.adapters.controlnet.maps import INPAINT, as_hint, without
 from lib_instantid.adapters.controlnet.recognise import CONTROLNET
 from lib_instantid.adapters.controlnet.settings import Control, ControlNetSettings
-from lib_instantid.adapters.family import Size, Sources
+from lib_instantid.adapters.family import Run, Size, Sources
 from lib_instantid.adapters.known import region_of
 from lib_instantid.adapters.record import recorded_entry, recorded_own
 from lib_instantid.conditioning.parts import Conditioning, ControlContext, ControlPart
@@ -45,7 +45,7 @@ class DrawnControl:
     region: Tensor | None
 
 
-class ControlNetRun:
+class ControlNetRun(Run):
     """See `family.Run`."""
 
     def __init__(self, settings: ControlNetSettings, sources: Sources) -> None:
@@ -92,11 +92,6 @@ class ControlNetRun:
         names = [chosen and chosen.name for chosen in self._chosen]
         each = zip(self._pictures, names, strict=True)
         return {"controls": [{"picture": read.digest[:16], "model": name} for read, name in each]}
-
-    @property
-    def embeddings(self) -> tuple[np.ndarray, ...]:
-        """See `family.Run`: none, as pictures are nobody."""
-        return ()
 
     def control_maps(self, size: Size) -> tuple[np.ndarray, ...]:
         """See `family.Run`."""

@@ -13,7 +13,7 @@ from lib_instantid.adapters.faceid.looks import embeddings_of, features_of, phot
 from lib_instantid.adapters.faceid.networks import FaceAdapter
 from lib_instantid.adapters.faceid.recognise import FACE_RECOGNISER, FACEID_ADAPTER, PACKAGE
 from lib_instantid.adapters.faceid.settings import FaceIDSettings
-from lib_instantid.adapters.family import Size, Sources
+from lib_instantid.adapters.family import Run, Size, Sources
 from lib_instantid.adapters.known import KnownPerson, known_people, region_of
 from lib_instantid.adapters.people import FACEID, Person
 from lib_instantid.adapters.people_record import recorded_person
@@ -26,7 +26,7 @@ from lib_instantid.errors import SettingsError
 from lib_instantid.networks.adapter import PromptTokens
 
 
-class FaceIDRun:
+class FaceIDRun(Run):
     """See `family.Run`. It acts for the people whose system is FaceID."""
 
     def __init__(self, settings: FaceIDSettings, sources: Sources) -> None:
@@ -148,8 +148,3 @@ class FaceIDRun:
     def embeddings(self) -> tuple[np.ndarray, ...]:
         """See `family.Run`: (512,) float32, raw, one per person."""
         return tuple(self._known[number - 1].identity.embedding for number in self._people)
-
-    def control_maps(self, size: Size) -> tuple[np.ndarray, ...]:
-        """See `family.Run`: none."""
-        del size
-        return ()

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from lib_instantid.adapters.family import Size, Sources
+from lib_instantid.adapters.family import Run, Size, Sources
 from lib_instantid.adapters.instantid.people import ResolvedPerson, placed_people
 from lib_instantid.adapters.instantid.prepare import Prepared, prepare
 from lib_instantid.adapters.instantid.recognise import ADAPTER, IDENTITYNET
@@ -19,7 +19,7 @@ from lib_instantid.adapters.people import INSTANTID
 from lib_instantid.conditioning.parts import Conditioning
 
 
-class InstantIDRun:
+class InstantIDRun(Run):
     """See `family.Run`. Each photo is analysed once; people are placed and parts made once for each size."""
 
     def __init__(self, settings: InstantIDSettings, sources: Sources) -> None:

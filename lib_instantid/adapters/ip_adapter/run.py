@@ -6,11 +6,10 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-import numpy as np
 from torch import Tensor
 
 from lib_instantid.adapters.adapter_files import chosen_adapter, misfit
-from lib_instantid.adapters.family import Size, Sources
+from lib_instantid.adapters.family import Run, Size, Sources
 from lib_instantid.adapters.fields import PictureSource
 from lib_instantid.adapters.ip_adapter.layers import strength_of
 from lib_instantid.adapters.ip_adapter.networks import PictureAdapter
@@ -50,7 +49,7 @@ class PreparedPrompt:
     misfit: str
 
 
-class IPAdapterRun:
+class IPAdapterRun(Run):
     """See `family.Run`. Each picture is read and seen once."""
 
     def __init__(self, settings: IPAdapterSettings, sources: Sources) -> None:
@@ -90,16 +89,6 @@ class IPAdapterRun:
         """For each image prompt the hashes of its pictures."""
         del size
         return {"image_prompts": [{"pictures": [one.digest[:16] for one in own]} for own in self._pictures]}
-
-    @property
-    def embeddings(self) -> tuple[np.ndarray, ...]:
-        """See `family.Run`: none, as pictures are nobody."""
-        return ()
-
-    def control_maps(self, size: Size) -> tuple[np.ndarray, ...]:
-        """See `family.Run`: none."""
-        del size
-        return ()
 
     @cached_property
     def _pictures(self) -> tuple[tuple[SeenPicture, ...], ...]:
