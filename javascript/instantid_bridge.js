@@ -15,6 +15,14 @@
         return (await answer.json())[0];
     };
 
+    /** Store a picture. Resolves to {name, url, path, hash}; hash is its hash in an infotext. Rejects with the sentence that says
+     * why it cannot be read. */
+    instantid.storePicture = async function (bridge, file) {
+        const path = await instantid.upload(file);
+        const {hash} = await bridge.ask({do: "hash", picture: path});
+        return {name: file.name || "pasted picture", url: URL.createObjectURL(file), path, hash};
+    };
+
     class Bridge {
         constructor(tab, ids) {
             this.tab = tab;

@@ -9,13 +9,10 @@
         return {...own, ...(entry.region ? {region: entry.region.path} : {})};
     };
 
-    /** The picture of a path, among those that panels of this page have uploaded; or null. */
-    instantid.uploaded = (path, pictures) => (path && pictures.find((picture) => picture && picture.path === path)) || null;
-
-    /** Take an entry's values from settings from elsewhere, and its mask if another panel of this page has it. */
+    /** Take an entry's values from settings from elsewhere, and its mask if a panel of this page has it. */
     instantid.takeEntry = function (entry, given, table, owner, known) {
         for (const name of Object.keys(instantid.defaultsOf(table, owner))) if (name in given) entry[name] = given[name];
-        entry.region = instantid.uploaded(given.region, known.map((other) => other.region));
+        entry.region = instantid.stored(given.region, known.map((other) => other.region));
         return entry;
     };
 

@@ -8,7 +8,7 @@
     instantid.maskField = function (panel, owner, what) {
         const canvas = el("canvas", {class: "instantid-mask", tabindex: 0, role: "img", "aria-label": `${what}; paint with the pointer, or upload a mask below`});
         const brush = el("input", {type: "range", min: 8, max: 128, value: 48, id: instantid.freshId("brush")});
-        const upload = instantid.pictureField("Or drop a mask picture here, white is inside", () => null, (picture) => picture && given(picture));
+        const upload = instantid.pictureField(panel, "Or drop a mask picture here, white is inside", () => null, (picture) => picture && given(picture));
         const note = el("p", {class: "instantid-error", role: "alert"});
         const element = el("div", {class: "instantid-region"}, el("h4", {}, what), canvas,
             el("div", {class: "instantid-row"}, el("label", {htmlFor: brush.id}, "Brush"), brush, button("Everything", () => cover("white")), button("Clear", () => cover("black"))),
@@ -55,7 +55,7 @@
             }
             canvas.toBlob(async (blob) => {
                 try {
-                    owner.region = {path: await instantid.upload(blob), url: URL.createObjectURL(blob)};
+                    owner.region = await instantid.storePicture(panel.bridge, blob);
                     note.textContent = "";
                 } catch (error) {
                     note.textContent = error.message;

@@ -19,17 +19,17 @@
         ...(control.picture ? {picture: control.picture.path} : {}),
     });
 
-    /** A control of settings from elsewhere, with its picture if another panel of this page has it. */
+    /** A control of settings from elsewhere, with its picture if a panel of this page has it. */
     instantid.controlOf = function (given, table, known) {
         const control = instantid.takeEntry(instantid.newControl(table), given, table, OWNER, known);
-        control.picture = instantid.uploaded(given.picture, known.map((other) => other.picture));
+        control.picture = instantid.stored(given.picture, known.map((other) => other.picture));
         return control;
     };
 
     /** One control: its picture, its map, and the controls for them. */
     class ControlBox extends instantid.EntryBox {
         constructor(section, control, number) {
-            const field = instantid.pictureField("Drop another picture for this control, or click to choose", () => control.picture, (picture) => this.show(picture));
+            const field = instantid.pictureField(section.panel, "Drop another picture for this control, or click to choose", () => control.picture, (picture) => this.show(picture));
             const map = el("img", {class: "instantid-control-map", alt: `Map of control ${number}`, hidden: true});
             const state = el("p", {class: "instantid-help", role: "status"});
             super(section, control, number, WORDS, [field.element, map, state]);
@@ -40,7 +40,7 @@
         /** The picture of a file that was dropped on the section. */
         async add([file]) {
             try {
-                this.show({name: file.name, url: URL.createObjectURL(file), path: await instantid.upload(file)});
+                this.show(await instantid.storePicture(this.section.panel.bridge, file));
             } catch (error) {
                 this.state.textContent = error.message;
             }
@@ -102,7 +102,7 @@
             const {panel} = this;
             const {state} = panel;
             try {
-                const picture = {name: file.name, url: URL.createObjectURL(file), path: await instantid.upload(file)};
+                const picture = await instantid.storePicture(panel.bridge, file);
                 state.people.forEach((person) => Object.assign(person, {pose: "pose picture", posePicture: picture}));
                 if (state.people.length > 1) state.settings.face_region = "face";
                 const others = this.entries.filter((control) => !control.fromPose).slice(0, this.most - 1);

@@ -110,7 +110,7 @@
 
         /** What a picture's infotext could not restore, a sentence each. */
         lost(sentences) {
-            const here = this.state.people.flatMap((person) => person.photos.map((photo) => photo.hash));
+            const here = instantid.picturesOf(this.state).map((picture) => picture.hash);
             const missing = sentences.filter((sentence) => !here.some((hash) => hash && sentence.includes(hash)));
             fill(this.lostNote, ...missing.map((sentence) => el("p", {class: "instantid-hint"}, sentence)));
         }

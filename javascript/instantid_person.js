@@ -14,14 +14,14 @@
     }
 
     /** A picture of its own beside the photos: shows it, uploads it, takes it away. set(picture or null). */
-    function pictureField(text, get, set) {
+    function pictureField(panel, text, get, set) {
         const image = el("img", {class: "instantid-thumbnail", alt: text});
         const note = el("p", {class: "instantid-error", role: "alert"});
         const remove = button("Remove", () => set(null));
         const zone = instantid.dropZone(text, false, async ([file]) => {
             if (!file) return;
             try {
-                set({name: file.name, url: URL.createObjectURL(file), path: await instantid.upload(file)});
+                set(await instantid.storePicture(panel.bridge, file));
                 note.textContent = "";
             } catch (error) {
                 note.textContent = error.message;
@@ -47,7 +47,7 @@
             this.likeness = instantid.controls(panel.table, "people", "likeness", () => person, () => panel.changed());
             this.placement = instantid.controls(panel.table, "people", "placement", () => person, () => this.posed());
             this.system = instantid.controls(panel.table, "people", "advanced", () => person, () => panel.changed());
-            this.posePicture = pictureField("Drop the pose picture here, or click to choose", () => person.posePicture, (picture) => {
+            this.posePicture = pictureField(panel, "Drop the pose picture here, or click to choose", () => person.posePicture, (picture) => {
                 person.posePicture = picture;
                 this.render();
                 panel.changed();

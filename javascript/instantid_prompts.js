@@ -15,11 +15,11 @@
         return {...instantid.entrySettings(prompt, table, OWNER), pictures};
     };
 
-    /** A group of settings from elsewhere, with those of its pictures that another panel of this page has. */
+    /** A group of settings from elsewhere, with those of its pictures that a panel of this page has. */
     instantid.promptOf = function (given, table, known) {
         const prompt = instantid.takeEntry(instantid.newPrompt(table), given, table, OWNER, known);
         const there = known.flatMap((other) => other.pictures);
-        prompt.pictures = (given.pictures || []).map((path) => instantid.uploaded(path, there)).filter(Boolean);
+        prompt.pictures = (given.pictures || []).map((path) => instantid.stored(path, there)).filter(Boolean);
         return prompt;
     };
 
@@ -45,7 +45,8 @@
             this.entry.pictures.push(picture);
             this.render();
             try {
-                picture.path = await instantid.upload(file);
+                const {path, hash} = await instantid.storePicture(this.section.panel.bridge, file);
+                Object.assign(picture, {path, hash});
             } catch (error) {
                 this.note.textContent = error.message;
                 this.entry.pictures = this.entry.pictures.filter((other) => other !== picture);

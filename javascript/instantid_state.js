@@ -74,16 +74,25 @@
         return {which: Number(face[face.length > 1 ? index : 0]) || null, keypoints: keypoints[index] || null};
     };
 
-    /** The photos and pictures of settings that another panel of this page has sent, by their paths, or that an infotext names,
-     * by their hashes, from the people of all panels. A photo is copied, since each panel looks at it, chooses and removes on its own. */
+    /** The picture that settings from elsewhere name: another panel of this page by its path, an infotext by its hash. Null if
+     * it is not among the pictures. */
+    instantid.stored = (name, pictures) => pictures.find((picture) => picture && name && [picture.path, `#${picture.hash}`].includes(name)) || null;
+
+    /** All pictures that a panel holds. */
+    instantid.picturesOf = ({people, prompts, controls}) =>
+        [...people.flatMap((person) => [...person.photos, person.posePicture]), ...prompts.flatMap((prompt) => prompt.pictures),
+            ...controls.map((control) => control.picture), ...[...people, ...prompts, ...controls].map((entry) => entry.region)].filter(Boolean);
+
+    /** Take the photos and pictures that are still in the page, from the people of all panels. A photo is copied, since each panel
+     * looks at it, chooses and removes on its own. */
     function takeOver(person, given, known) {
-        const of = (path, pictures) => path && pictures.find((picture) => picture && (picture.path === path || `#${picture.hash}` === path));
+        const of = instantid.stored;
         const photos = known.flatMap((other) => other.photos);
         person.photos = (given.photos || []).map((path) => of(path, photos)).filter(Boolean).map((photo) => ({...photo}));
         if (person.photos.length < (given.photos || []).length) person.photos = []; // all are to be added again, in their order
         person.photos.forEach((photo, index) => Object.assign(photo, instantid.asExpected(person, index)));
-        person.posePicture = of(given.pose_picture, known.map((other) => other.posePicture)) || null;
-        person.region = of(given.region, known.map((other) => other.region)) || null;
+        person.posePicture = of(given.pose_picture, known.map((other) => other.posePicture));
+        person.region = of(given.region, known.map((other) => other.region));
     }
 
     /** A state from settings that something else put into the page: a picture's infotext, or another tab's panel. known: the

@@ -64,14 +64,18 @@ def recorded_own(settings: Common, kind: type, left_out: Collection[str] = ()) -
 
 
 def restored(values: Mapping[str, Any], family: Family) -> Restored:
-    """Turn the values of `recorded` into settings for the API, without the pictures, and a sentence for each picture."""
-    entries, lost = family.entries, []
+    """Turn the values of `recorded` into settings for the API, and a sentence for each picture: those are hashes, which a page
+    replaces if it still has the pictures."""
+    entries, lost = family.entries, list[str]()
     pictures = {own.name for own in entries.settings if isinstance(own.kind, PictureInput)}
-    found = []
-    for number, entry in enumerate(values[entries.name], 1):
-        gone = [name for name in entry if name in pictures]
-        lost += [f"{entries.name}[{number}].{name}: {entry[name]} cannot be restored; add it again." for name in gone]
-        found.append({name: value for name, value in entry.items() if name not in pictures})
+    found = [dict(entry) for entry in values[entries.name]]
+    for number, entry in enumerate(found, 1):
+        for name in [own for own in entry if own in pictures]:
+            several = isinstance(entry[name], list)
+            hashes = entry[name] if several else [entry[name]]
+            lost += [f"{entries.name}[{number}].{name}: {one} cannot be restored; add it again." for one in hashes]
+            marked = [f"{BY_HASH}{one}" for one in hashes]
+            entry[name] = marked if several else marked[0]
     return {**values, entries.name: found}, tuple(lost)
 
 

@@ -18,10 +18,15 @@ Draw = Callable[[Picture, int], Picture]
 
 
 def drawing(preprocessors: Iterable[Any], unload: Callable[[Any], object] = lambda _: None) -> dict[str, Draw]:
-    """Those that draw maps, by name, in the given order. unload: frees a preprocessor's memory after it has drawn, where the
-    WebUI does not."""
+    """Those that draw maps, by the names that the WebUI shows, in the given order. unload: frees a preprocessor's memory after
+    it has drawn, where the WebUI does not."""
     wanted = [one for one in preprocessors if one.name.lower() != "none" and _draws(one)]
-    return {one.name: partial(_draw, one, unload) for one in wanted}
+    return {_name(one): partial(_draw, one, unload) for one in wanted}
+
+
+def _name(preprocessor: Any) -> str:
+    """sd-webui-controlnet shows labels, such as "depth_midas" for its "depth"; Forge has names alone."""
+    return str(getattr(preprocessor, "label", preprocessor.name))
 
 
 def _draws(preprocessor: Any) -> bool:
@@ -39,13 +44,13 @@ def _draw(preprocessor: Any, unload: Callable[[Any], object], picture: Picture, 
         found: Any = preprocessor(input_image=picture.copy(), **values)
     except OSError as error:
         raise MissingModelFile(
-            f"preprocessor {preprocessor.name}: its model file could not be fetched ({error}); the WebUI's console says which. "
-            "Choose another preprocessor, or give a map and draw it as it is."
+            f"preprocessor {_name(preprocessor)}: its model file could not be fetched ({error}); the WebUI's console says "
+            "which. Choose another preprocessor, or give a map and draw it as it is."
         ) from error
     finally:
         unload(preprocessor)
     found = getattr(found, "value", found)
     if not isinstance(found, np.ndarray) or found.dtype != np.uint8 or found.ndim not in (2, 3):
-        raise SettingsError(f"preprocessor {preprocessor.name}: it draws no map; choose another.")
+        raise SettingsError(f"preprocessor {_name(preprocessor)}: it draws no map; choose another.")
     three = np.repeat(found[:, :, None], 3, axis=2) if found.ndim == 2 else found[:, :, :3]
     return np.ascontiguousarray(np.broadcast_to(three, (*three.shape[:2], 3)))

@@ -100,7 +100,7 @@ def picture_of(value: object, field: str, allowed: Sequence[Path]) -> PictureSou
     if not isinstance(value, str):
         return _of_component(value, field)
     if value.startswith(BY_HASH):
-        raise PictureError(f"{field}: the photo {value:.40} of the picture's infotext is not in this page; add it again.")
+        raise PictureError(f"{field}: the picture {value:.40} of an infotext is not in this page; add it again.")
     if value.startswith("data:"):
         _, mark, content = value.partition(BASE64_MARK)
         if not mark:

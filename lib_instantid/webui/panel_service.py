@@ -18,7 +18,7 @@ import numpy as np
 
 from lib_instantid.adapters import FAMILIES
 from lib_instantid.constants import SD15_CONTEXT
-from lib_instantid.encoders.face.faces import HASH_DIGITS, Picture
+from lib_instantid.encoders.face.faces import HASH_DIGITS, Picture, short_hash
 from lib_instantid.encoders.face.geometry import align
 from lib_instantid.encoders.face.head_points import Head, average_head
 from lib_instantid.encoders.face.identity import combine
@@ -91,6 +91,7 @@ class PanelService:
         self._actions: dict[str, Callable[[Request], Answer]] = {
             "status": self._status,
             "faces": self._faces,
+            "hash": self._hash,
             "place": self._place,
             "maps": self._maps,
             "save identity": self._save,
@@ -139,6 +140,10 @@ class PanelService:
         described = [_described(one) for one in seen.from_left]
         found = {"size": seen.size, "faces": described, "hash": seen.digest[:HASH_DIGITS]}
         return {**found, "start": (start / seen.size).tolist(), "turned": shown}
+
+    def _hash(self, request: Request) -> Answer:
+        """The hash of a picture in an infotext. picture: path of an upload."""
+        return {"hash": short_hash(read_picture(self._upload(request["picture"], "picture")))}
 
     def _place(self, request: Request) -> Answer:
         """Place the heads. settings: as in the API, but missing keypoints give an average head. width, height: of the output,

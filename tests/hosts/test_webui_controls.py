@@ -121,7 +121,7 @@ def test_the_webuis_preprocessors_draw_with_their_own_defaults() -> None:
     found = drawing(
         [
             Preprocessor("None", [], None),
-            Preprocessor("depth_midas", ["Depth"], lambda picture: picture[..., 0]),
+            Preprocessor("depth", ["Depth"], lambda picture: picture[..., 0], label="depth_midas"),
             Preprocessor("openpose_full", ["OpenPose"], lambda picture: SimpleNamespace(value=picture // 2)),
             Preprocessor("CLIP-ViT-H (IPAdapter)", ["IP-Adapter"], None),
             Preprocessor("clip_vision", ["T2I-Adapter"], None, returns_image=False),
@@ -133,7 +133,7 @@ def test_the_webuis_preprocessors_draw_with_their_own_defaults() -> None:
     assert not freed
     assert np.array_equal(found["depth_midas"](PICTURE, 512), np.repeat(PICTURE[..., :1], 3, axis=2))
     assert np.array_equal(found["openpose_full"](PICTURE, 512), PICTURE // 2)
-    assert freed == ["depth_midas", "openpose_full"]
+    assert freed == ["depth", "openpose_full"]
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,36 @@ def test_each_tab_goes_its_own_way_afterwards(tabs: tuple[Panel, Panel]) -> None
     assert source.photos.first.locator("img").evaluate("async image => (await fetch(image.src)).ok")
 
 
+def test_pictures_that_are_still_in_the_page_come_back_by_an_infotexts_hashes(tabs: tuple[Panel, Panel]) -> None:
+    """Pictures as prompts and those of controls; what the page does not have is said, and left out."""
+    source, target = tabs
+    for title, owner, file in (
+        ("Pictures as prompts", "image_prompts", png(ONE, "one")),
+        ("More control", "controls", png(TWO, "two")),
+    ):
+        source.unfold(title)
+        source.root.locator(f".instantid-section-{owner} > .instantid-drop input").first.set_input_files([file])
+    source.page.wait_for_function(
+        "id => { const {image_prompts: prompts, controls} = JSON.parse(document.querySelector(`#${id} textarea`).value); "
+        "return prompts?.[0].pictures.length && controls?.[0].picture; }",
+        arg=source.data["ids"]["settings"],
+    )
+    one, two = short_hash(ONE), short_hash(TWO)
+    prompts = [{"pictures": [f"#{one}", "#0badcafe"], "strength": 0.5}]
+    given = {"image_prompts": prompts, "controls": [{"picture": f"#{two}", "strength": 0.25}]}
+    lost = [f"Picture prompt 1, pictures: {name} cannot be restored." for name in (one, "0badcafe")]
+    target.open()
+    source.page.evaluate("text => window.instantid.restored('img2img', text)", json.dumps(given))
+    source.page.evaluate("text => window.instantid.lost('img2img', text)", "\n".join(lost))
+    target.settle()
+    (prompt,), (control,) = target.settings()["image_prompts"], target.settings()["controls"]
+    (other,), (another,) = source.settings()["image_prompts"], source.settings()["controls"]
+    assert (prompt["pictures"], prompt["strength"]) == (other["pictures"], 0.5)
+    assert (control["picture"], control["strength"]) == (another["picture"], 0.25)
+    expect(target.root.get_by_text("0badcafe cannot be restored")).to_be_visible()
+    expect(target.root.get_by_text(one)).to_have_count(0)
+
+
 def test_looking_into_the_accordion_switches_nothing_on(tabs: tuple[Panel, Panel]) -> None:
     source, _ = tabs
     expect(source.switch).not_to_be_checked()

@@ -215,7 +215,7 @@ def test_a_path_in_a_foreign_text_is_not_restored() -> None:
     text = str({"people": [{"photos": ["/etc/passwd"], "pose": "none"}]})
     restored, (sentence,) = settings_from_infotext(text, stored(Path("nowhere")))
     assert restored == {"people": [{"photos": ["#/etc/passwd"], "pose": "none"}]}
-    with pytest.raises(PictureError, match=r"people\[1\]\.photos\[1\]: the photo #/etc/passwd .* add it again"):
+    with pytest.raises(PictureError, match=r"people\[1\]\.photos\[1\]: the picture #/etc/passwd .* add it again"):
         settings_of([restored], [Path("/etc")])
     assert "/etc/passwd cannot be restored" in sentence
 

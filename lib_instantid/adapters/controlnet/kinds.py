@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from lib_instantid.weights.controlnet_kinds import words
@@ -42,10 +42,13 @@ def kind_of(name: str | None) -> Kind | None:
 
 
 def first_of_kind(names: Iterable[str], wanted: str) -> str | None:
-    """The name itself, or the first name of the kind that a word means, such as "depth"; None if there is none."""
+    """The name itself, also without the remark in brackets behind it, or the first name of the kind that a word means, such as
+    "depth"; None if there is none."""
     names = tuple(names)
-    if wanted in names:
-        return wanted
-    kind = kind_of(wanted)
-    exact = (name for name in names if wanted in words(name))
-    return next(exact, None) or next((name for name in names if kind and kind_of(name) == kind), None)
+    kind = next((kind for kind, own in WORDS.items() if wanted == kind or wanted in own), None)
+    means: tuple[Callable[[str], bool], ...] = (
+        lambda name: wanted in (name, name.partition(" (")[0]),
+        lambda name: wanted in words(name),
+        lambda name: kind is not None and kind_of(name) == kind,
+    )
+    return next((name for fits in means for name in names if fits(name)), None)

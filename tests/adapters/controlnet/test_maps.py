@@ -22,6 +22,7 @@ from lib_instantid.hosts.diffusers.sources import LoadedSources
 from tests.encoders.face.scenes import RED, squares
 
 SIZE = (128, 96)
+LINES = "lineart_standard (from white bg & black line)"
 PICTURE = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
 
 
@@ -46,7 +47,7 @@ def sources(tmp_path: Path) -> Sources:
     def small(_: Picture, resolution: int) -> Picture:
         return np.full((8, 8, 3), resolution % 256, np.uint8)
 
-    by_name = {"depth_midas": dim, "openpose_full": small, "depth_zoe": small}
+    by_name = {"depth_midas": dim, "openpose_full": small, "depth_zoe": small, LINES: dim}
     return Sources(tmp_path, Preprocessors(by_name=by_name, cure="Get more there."))
 
 
@@ -122,13 +123,16 @@ def test_the_hosts_preprocessors_are_found_by_name_or_kind(sources: Sources) -> 
     assert np.array_equal(drawn(PICTURE, sources, preprocessor="depth"), PICTURE // 2)
     assert (drawn(PICTURE, sources, preprocessor="pose") == 96).all()
     assert (drawn(PICTURE, sources, preprocessor="depth_zoe") == 96).all()
+    assert np.array_equal(drawn(PICTURE, sources, preprocessor="lineart_standard"), PICTURE // 2)
 
 
-def test_a_missing_one_is_named_with_the_cure(sources: Sources) -> None:
+@pytest.mark.parametrize("name", ["normal_bae", "depth_leres"])
+def test_a_missing_one_is_named_with_the_cure(sources: Sources, name: str) -> None:
+    """Also one of a kind of which there are others: they draw another map."""
     with pytest.raises(SettingsError) as error:
-        drawn(PICTURE, sources, preprocessor="normal_bae")
-    names = ", ".join((*OWN, "depth_midas", "openpose_full", "depth_zoe"))
-    expected = f"controls[1].preprocessor: found 'normal_bae', expected one of {names}. Get more there."
+        drawn(PICTURE, sources, preprocessor=name)
+    names = ", ".join((*OWN, "depth_midas", "openpose_full", "depth_zoe", LINES))
+    expected = f"controls[1].preprocessor: found {name!r}, expected one of {names}. Get more there."
     assert str(error.value) == expected
 
 

@@ -247,6 +247,8 @@ def test_an_infotext_gives_the_settings_back_without_the_pictures(store: ModelSt
     settings = own._settings
     text = infotext_of(settings, [own.recorded(SIZE)])
     restored, lost = settings_from_infotext(text, store)
+    (entry,) = restored["image_prompts"]
+    assert entry.pop("pictures") == [f"#{lost[0].split()[1]}"]
     assert restored == {"image_prompts": [{"model": "plus.bin", "strength": 0.75, "layers": "style", "crop": "whole picture"}]}
     assert [sentence.partition(":")[0] for sentence in lost] == ["image_prompts[1].pictures"]
 
