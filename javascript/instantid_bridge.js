@@ -15,12 +15,14 @@
         return (await answer.json())[0];
     };
 
-    /** Store a picture. Resolves to {name, url, path, hash}; hash is its hash in an infotext. Rejects with the sentence that says
-     * why it cannot be read. */
-    instantid.storePicture = async function (bridge, file) {
-        const path = await instantid.upload(file);
-        const {hash} = await bridge.ask({do: "hash", picture: path});
-        return {name: file.name || "pasted picture", url: URL.createObjectURL(file), path, hash};
+    instantid.newPicture = (file) => ({name: file.name || "pasted picture", url: URL.createObjectURL(file)});
+
+    /** Store a picture's file. Resolves to {name, url, path}, which soon after gets `hash` too, its hash in an infotext. */
+    instantid.storePicture = async function (bridge, file, picture = instantid.newPicture(file)) {
+        picture.path = await instantid.upload(file);
+        const unreadable = () => {}; // the generation refuses it by name
+        bridge.ask({do: "hash", picture: picture.path}).then(({hash}) => (picture.hash = hash), unreadable);
+        return picture;
     };
 
     class Bridge {

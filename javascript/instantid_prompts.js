@@ -41,12 +41,11 @@
         }
 
         async addOne(file) {
-            const picture = {name: file.name || "pasted picture", url: URL.createObjectURL(file)};
+            const picture = instantid.newPicture(file);
             this.entry.pictures.push(picture);
             this.render();
             try {
-                const {path, hash} = await instantid.storePicture(this.section.panel.bridge, file);
-                Object.assign(picture, {path, hash});
+                await instantid.storePicture(this.section.panel.bridge, file, picture);
             } catch (error) {
                 this.note.textContent = error.message;
                 this.entry.pictures = this.entry.pictures.filter((other) => other !== picture);

@@ -17,9 +17,18 @@ def section(panel: Panel) -> Locator:
     return panel.root.locator(".instantid-section-image_prompts")
 
 
+def stored(panel: Panel, group: int, count: int) -> None:
+    """Wait until a group's pictures are stored, and so are among the settings."""
+    panel.page.wait_for_function(
+        "([id, group, count]) => JSON.parse(document.querySelector(`#${id} textarea`).value)"
+        ".image_prompts?.[group]?.pictures.length === count",
+        arg=[panel.data["ids"]["settings"], group, count],
+    )
+
+
 def test_pictures_alone_make_a_picture_and_nobody_is_asked_for(panel: Panel, section: Locator) -> None:
     section.locator("> .instantid-drop input").set_input_files([png(NOBODY, "style")])
-    expect(section.locator(".instantid-entry [role=listitem] img")).to_have_count(1)
+    stored(panel, 0, 1)
     section.get_by_label("What the pictures give").select_option("style")
     section.get_by_role("slider", name="Strength", exact=True).fill("0.9")
     expect(panel.page.locator(".instantid-badge")).to_have_text("on, 1 picture as prompts")
@@ -40,10 +49,7 @@ def test_a_person_and_two_groups_go_together(panel: Panel, section: Locator) -> 
     first.set_input_files([png(NOBODY, "c")])
     expect(section.locator(".instantid-entry")).to_have_count(2)
     expect(section.locator(".instantid-entry [role=listitem] img")).to_have_count(3)
-    panel.page.wait_for_function(
-        "id => JSON.parse(document.querySelector(`#${id} textarea`).value).image_prompts?.[1]?.pictures.length === 1",
-        arg=panel.data["ids"]["settings"],
-    )
+    stored(panel, 1, 1)
     found = panel.settings()
     assert [len(prompt["pictures"]) for prompt in found["image_prompts"]] == [2, 1]
     assert len(found["people"]) == 1

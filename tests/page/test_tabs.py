@@ -68,6 +68,7 @@ def test_pictures_that_are_still_in_the_page_come_back_by_an_infotexts_hashes(ta
         "return prompts?.[0].pictures.length && controls?.[0].picture; }",
         arg=source.data["ids"]["settings"],
     )
+    source.add_photos(png(ONE, "person"))  # what is asked of Python is answered in turn: their hashes are known then
     one, two = short_hash(ONE), short_hash(TWO)
     prompts = [{"pictures": [f"#{one}", "#0badcafe"], "strength": 0.5}]
     given = {"image_prompts": prompts, "controls": [{"picture": f"#{two}", "strength": 0.25}]}
