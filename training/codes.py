@@ -14,8 +14,8 @@ from training.captions import caption, traits
 from training.people import make_person
 from training.shapes import Shapes
 
-WINDOW, WHOLE = 16, 24
-BATCH = {WINDOW: 16, WHOLE: 8}
+WINDOW, WHOLE = 12, 24
+BATCH = {WINDOW: 32, WHOLE: 8}
 """Sides of what is seen, in cells of 8 px, and how many of it at a time."""
 
 
@@ -48,7 +48,7 @@ class Codes:
             free = WHOLE - window
             x, y = (int(v) for v in r.integers(0, free + 1, 2))
             if free:
-                x, y = np.clip(self.points[row].mean(0) / 8 - window / 2 + r.uniform(-4, 4, 2), 0, free).astype(int)
+                x, y = np.clip(self.points[row].mean(0) / 8 - window / 2 + r.uniform(-2, 2, 2), 0, free).astype(int)
             codes.append(self.code[row, :, y : y + window, x : x + window])
             points.append(self.points[row] - (8 * x, 8 * y))
         return Batch(codes=torch.from_numpy(np.stack(codes)).float(), points=np.stack(points), rows=rows, size=8 * window)
