@@ -49,7 +49,7 @@
 
         async addOne(file) {
             const expected = instantid.asExpected(this.person, this.person.photos.length);
-            const photo = {name: file.name || "pasted picture", url: URL.createObjectURL(file), ...expected};
+            const photo = {...instantid.newPicture(file), ...expected};
             this.person.photos.push(photo);
             this.render();
             try {
