@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import json
 import subprocess
 import sys
@@ -106,3 +108,19 @@ def test_the_ways_to_keep_weights_are_compared(tmp_path: Path) -> None:
     assert 0 < rows["fp8"]["residuals_differ_by"] == rows["fp8, layer by layer"]["residuals_differ_by"] < 0.3
     sizes = [rows[way]["on_device_mb"] for way in ("whole", "fp8", "layer by layer", "fp8, layer by layer")]
     assert sizes == sorted(sizes, reverse=True)
+
+
+@pytest.mark.parametrize("name", ["a1111", "forge"])
+def test_what_the_measure_of_another_implementation_takes_from_here_is_there(name: str) -> None:
+    """Its file can be imported only by the Python of a WebUI."""
+    path = Path(__file__).parents[1] / "benchmarks" / "competitors" / f"{name}.py"
+    own = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    own = [node for node in own if str(node.module).startswith(("benchmarks", "lib_instantid"))]
+    assert own
+    missing = [
+        f"{node.module}.{alias.name}"
+        for node in own
+        for alias in node.names
+        if not hasattr(importlib.import_module(str(node.module)), alias.name)
+    ]
+    assert missing == []

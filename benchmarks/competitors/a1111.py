@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from benchmarks.competitors import SDXL, ldm_controlnet
 from benchmarks.contenders import PASS, STRENGTH, Case, RunStep, guide, inputs, people_in
 from benchmarks.networks import Networks
-from lib_instantid.weights.reading import sub_weights
+from lib_instantid.networks.adapter import sub_weights
 
 ATTENTION = {"attention_resolutions": [4, 2], "transformer_depth": [1, 2, 10], "legacy": False}
 

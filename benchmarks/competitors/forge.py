@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from benchmarks.competitors import SDXL, ldm_controlnet
 from benchmarks.contenders import STRENGTH, Case, RunStep, guide, inputs, people_in
 from benchmarks.networks import Networks
-from lib_instantid.weights.reading import sub_weights
+from lib_instantid.networks.adapter import sub_weights
 
 DEPTHS = {
     "transformer_depth": [0, 0, 2, 2, 10, 10],
