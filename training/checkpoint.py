@@ -46,41 +46,16 @@ def new_unet() -> UNet2DConditionModel:
     unet = UNet2DConditionModel(
         sample_size=WHOLE, up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), **shape()
     )
-    begin_with_input(unet)
+    begin_as_identity(unet)
     return unet
 
 
-STEADY = 0.5
-"""What channels hold beside their features, one of each pair above zero and one below."""
-
-
 @torch.no_grad()
-def begin_with_input(unet: UNet2DConditionModel) -> None:
-    """Set the first weights so that the UNet begins by answering nearly 0, v's mean, and its input reaches the last norm.
-
-    Each of the four numbers travels as c and -c in one group of the norms, whose mean then stays 0, and
-    silu(c) - silu(-c) = c: a picture's mean colour passes. Residual blocks begin as the identity.
-
-    A group of two channels would lose how strong its features are, and most of their mean. Beside constants that are stronger
-    than they are, a norm hardly changes them.
-    """
+def begin_as_identity(unet: UNet2DConditionModel) -> None:
+    """Set the last layer of each residual block to zero, so that the UNet begins with what passes beside its blocks."""
     for name, weight in unet.named_parameters():
         if ".conv2." in name:
             nn.init.zeros_(weight)
-        elif "proj_out" in name:
-            weight *= 0.3
-    pairs = [(2 * k + m, k, (1, -1)[m]) for k in range(4) for m in range(2)]
-    last = unet.up_blocks[-1].resnets[-1].conv_shortcut
-    convolutions = [module for name, module in unet.named_modules() if name.endswith(".conv1")]
-    for layer, size in ((unet.conv_in, 1), (last, 1), *((layer, STEADY) for layer in convolutions)):
-        layer.bias[0::2], layer.bias[1::2] = size, -size
-    for channel, k, sign in pairs:
-        unet.conv_in.weight[channel] = 0
-        unet.conv_in.weight[channel, k, 1, 1] = sign
-        last.weight[channel], last.bias[channel] = 0, 0
-        last.weight[channel, CHANNELS[0] + channel] = 1
-    unet.conv_out.weight *= 0.5
-    unet.conv_out.bias[:] = 0
     # sizes and crops say nothing here: a picture of another size is no other picture
     unet.add_embedding.linear_1.weight[:, TEXT:] = 0
 
@@ -88,7 +63,7 @@ def begin_with_input(unet: UNet2DConditionModel) -> None:
 def leave_out(net: nn.Module) -> None:
     """Do not compute most residual blocks of the widest level, in UNet or ControlNet, which cost a quarter of a step.
 
-    They stay what `begin_with_input` made of them: the identity, or the layer that brings two inputs to one.
+    They stay what `begin_as_identity` made of them: the identity, or the layer that brings two inputs to one.
     """
     costly = [net.down_blocks[0].resnets[1], *(net.up_blocks[2].resnets[:2] if hasattr(net, "up_blocks") else ())]
     for block in costly:

@@ -54,9 +54,9 @@ def loss_of(answer: Tensor, v: Tensor, batch: Batch, face: float) -> Tensor:
     return ((answer - v) ** 2 * weight / weight.mean((1, 2, 3), keepdim=True)).mean((1, 2, 3))
 
 
-def rate_at(through: float, highest: float) -> float:
-    """Up for a hundredth of the time, steady until half of it, then straight down."""
-    return highest * min(1, through / 0.01) * max(0.01, min(1, 2 - 2 * through))
+def rate_at(step: int, through: float, highest: float) -> float:
+    """Up for 100 steps, steady until half of the time, then straight down."""
+    return highest * min(1, (step + 1) / 100) * max(0.01, min(1, 2 - 2 * through))
 
 
 @torch.no_grad()

@@ -1,8 +1,8 @@
 """IdentityNet and adapter: `python -m training.instantid RUN FOLDER` writes them as the released files. Trained by
 `training.joint`.
 
-IdentityNet begins as a copy of the UNet's encoder with zero layers behind it. Its context is the face tokens alone; the
-keypoint map is drawn by this project's `draw_keypoints`.
+IdentityNet begins as a copy of the UNet's encoder. Its context is the face tokens alone; the keypoint map is drawn by this
+project's `draw_keypoints`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ import numpy as np
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
+from torch.nn import functional
 
+from lib_instantid.constants import FACE_CROP
+from lib_instantid.encoders.face.geometry import ARCFACE_TEMPLATE
 from lib_instantid.encoders.face.keypoints import draw_keypoints
 from training.adapter import Adapter
 from training.checkpoint import part, trained
-from training.codes import Batch
+from training.codes import WINDOW, Batch
 
 HINT = (8, 16, 32, 64)
 
@@ -29,10 +32,30 @@ class InstantID(nn.Module):
     def __init__(self, unet: UNet2DConditionModel) -> None:
         super().__init__()
         self.identitynet = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=HINT)
-        hint = self.identitynet.controlnet_cond_embedding
-        for layer in (hint.conv_in, *hint.blocks):
-            nn.init.kaiming_normal_(layer.weight)
+        begin_heard(self.identitynet)
         self.adapter = Adapter(unet)
+
+
+@torch.no_grad()
+def begin_heard(identitynet: ControlNetModel) -> None:
+    """Set the first weights so that points are as strong as noise, and IdentityNet's features reach the UNet.
+
+    A released ControlNet begins silent, beside a UNet that is finished. Here both begin together, and neither learns much from
+    points that it does not hear.
+    """
+    hint = identitynet.controlnet_cond_embedding
+    for layer in (hint.conv_in, *hint.blocks):
+        nn.init.kaiming_normal_(layer.weight)
+    side = 8 * WINDOW
+    points = np.array(ARCFACE_TEMPLATE) / FACE_CROP * side
+    seen = torch.from_numpy(draw_keypoints(points, side, side)).permute(2, 0, 1)[None].float() / 255
+    seen = functional.silu(hint.conv_in(seen))
+    for layer in hint.blocks:
+        seen = functional.silu(layer(seen))
+    size = seen.square().mean().sqrt() * hint.conv_out.weight[0].numel() ** 0.5
+    nn.init.normal_(hint.conv_out.weight, std=1 / size.item())
+    for layer in (*identitynet.controlnet_down_blocks, identitynet.controlnet_mid_block):
+        nn.init.dirac_(layer.weight)
 
 
 def freeze_first(model: InstantID) -> None:

@@ -26,7 +26,6 @@ from training.checkpoint import TEXT, Text, leave_out, new_unet, time_ids
 from training.codes import WHOLE, WINDOW, Batch, Codes
 from training.diffusion import follow, loss_of, noisy, rate_at
 from training.instantid import InstantID, freeze_first, maps_of
-from training.optimiser import Optimiser
 from training.runs import Log, restore, save
 from training.shapes import Shapes
 
@@ -35,6 +34,8 @@ ALONE = 0.1
 
 TOGETHER = 8
 """Steps after which the processes take the mean of their weights."""
+
+DECAY = 1e-3
 
 FACE = 3.0
 """What a cell of the face counts, beside another one."""
@@ -101,7 +102,8 @@ def train(run: Path, minutes: float, highest: float, whole: float, frozen: bool)
     freeze_first(model["instantid"])
     for net in (model["unet"], model["instantid"].identitynet):
         leave_out(net)
-    optimiser = Optimiser(model)
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    optimiser = torch.optim.AdamW(trained, betas=(0.9, 0.99), weight_decay=DECAY, fused=True)
     if state is not None and state["frozen"] == frozen:
         optimiser.load_state_dict(state["optimiser"])
     log, started, saved, through = Log(run / f"joint{rank or ''}.log", 50), time.time(), time.time(), 0.0
@@ -116,7 +118,7 @@ def train(run: Path, minutes: float, highest: float, whole: float, frozen: bool)
         batch = codes.batch(WHOLE if through > 1 - whole else WINDOW, r)
         errors = step_of(model, codes, references, batch, r, not frozen and r.random() < ALONE)
         errors.mean().backward()
-        update(model, optimiser, rate_at(through, highest))
+        update(model, optimiser, rate_at(step, through, highest))
         step += 1
         log(step, noisy=errors[0].item(), clear=errors[1].item())
         if step % TOGETHER == 0:
@@ -127,13 +129,16 @@ def train(run: Path, minutes: float, highest: float, whole: float, frozen: bool)
                 saved = time.time()
 
 
-def update(model: nn.ModuleDict, optimiser: Optimiser, rate: float) -> None:
+def update(model: nn.ModuleDict, optimiser: torch.optim.Optimizer, rate: float) -> None:
     """One step along the gradients, which are then gone."""
-    for net in (model["unet"], model["instantid"].identitynet):  # sizes say nothing, see `begin_with_input`
+    for net in (model["unet"], model["instantid"].identitynet):  # sizes say nothing, see `begin_as_identity`
         if net.add_embedding.linear_1.weight.grad is not None:
             net.add_embedding.linear_1.weight.grad[:, TEXT:] = 0
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimiser.step(rate)
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    optimiser.step()
+    optimiser.zero_grad()
 
 
 def main() -> None:
