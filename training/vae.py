@@ -24,7 +24,7 @@ GROUPS = 8
 SCALE = 0.13025
 """SDXL's: what the code is multiplied with to have a deviation of 1."""
 
-CROP, BATCH = 96, 6
+CROP, BATCH = 96, 8
 NOISE = 0.12
 
 
@@ -154,7 +154,8 @@ def crops(pictures: list[np.ndarray], points: list[np.ndarray], r: np.random.Gen
         x, y = np.clip(middle - CROP / 2, 0, picture.shape[0] - CROP).astype(int)
         crop = picture[y : y + CROP, x : x + CROP]
         found.append(crop[:, ::-1] if r.random() < 0.5 else crop)
-    return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    x = torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def loss_of(vae: AutoencoderKL, x: Tensor, train_encoder: bool) -> tuple[Tensor, Tensor]:
@@ -215,8 +216,9 @@ def main() -> None:
         vae = whole(state["model"])
         step, optimiser_state = state["step"], state["optimiser"]
     leave_out(costly(vae, args.decoder))
+    vae.to(memory_format=torch.channels_last)
     vae.encoder.requires_grad_(not args.decoder)
-    optimiser = torch.optim.Adam(vae.parameters(), lr=args.rate, betas=(0.9, 0.98))
+    optimiser = torch.optim.Adam(vae.parameters(), lr=args.rate, betas=(0.9, 0.98), fused=True)
     if optimiser_state is not None and state["decoder"] == args.decoder:
         optimiser.load_state_dict(optimiser_state)
     log, started = Log(args.run / "vae.log"), time.time()
