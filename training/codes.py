@@ -14,8 +14,8 @@ from training.captions import caption, traits
 from training.people import make_person
 from training.shapes import Shapes
 
-WINDOW, WHOLE = 12, 24
-BATCH = {WINDOW: 32, WHOLE: 8}
+WINDOW, WHOLE = 16, 24
+BATCH = {WINDOW: 16, WHOLE: 8}
 """Sides of what is seen, in cells of 8 px, and how many of it at a time."""
 
 

@@ -2,7 +2,7 @@
 
 From a vector the UNet learns who somebody is sooner than from words, and from a keypoint map where, so both are there in most
 steps; in the others the checkpoint is alone and captions say who it is. `--frozen` is for a last stretch as InstantID's: the
-checkpoint stays as it is. Most steps see windows of 12 x 12 cells around the face, the last ones whole pictures.
+checkpoint stays as it is. Most steps see windows of 16 x 16 cells around the face, the last ones whole pictures.
 
 Several processes share the work as `torchrun --nproc-per-node N -m training.joint …`: each goes its own way for a few steps,
 then all take the mean of their weights, which waits for the slowest far less than a mean of each step's gradients does.
