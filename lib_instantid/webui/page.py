@@ -35,8 +35,9 @@ ROOT = Path(__file__).parents[2]
 TAB = "txt2img"
 
 
-def build_page(host: DiffusersHost, folder: Path, size: int, steps: int) -> gr.Blocks:
-    """The page as gradio's Blocks. folder: for the pictures. size, steps: the first values of the fields."""
+def build_page(host: DiffusersHost, folder: Path, size: int, steps: int, note: str) -> gr.Blocks:
+    """The page as gradio's Blocks. folder: for the pictures. size, steps: the first values of the fields. note: a sentence
+    below the title, or none."""
     upload_folder().mkdir(parents=True, exist_ok=True)
     sources = host.sources
     status = Status(files={**{role: sources.names(role) for role in ROLES}, PREPROCESSOR: tuple(sources.preprocessors.by_name)})
@@ -51,7 +52,7 @@ def build_page(host: DiffusersHost, folder: Path, size: int, steps: int) -> gr.B
     theme = gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("monospace",))
     css = (ROOT / "style.css").read_text(encoding="utf-8")
     with gr.Blocks(title="InstantID", css=css, theme=theme, analytics_enabled=False) as page:
-        gr.HTML("<h1>InstantID</h1>")
+        gr.HTML(f"<h1>InstantID</h1><p>{html.escape(note)}</p>")
         with gr.Row(elem_id=f"tab_{TAB}"):
             with gr.Column():
                 inputs = _request_fields(size, steps)
