@@ -20,7 +20,7 @@ from tests.live.webui import Answer, WebUI, encoded
 pytestmark = pytest.mark.small
 
 HIRES = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.6}
-FRONT = np.array([[0.38, 0.46], [0.62, 0.46], [0.5, 0.59], [0.41, 0.71], [0.59, 0.71]])
+FRONT = np.array([[0.4, 0.47], [0.6, 0.47], [0.5, 0.58], [0.425, 0.68], [0.575, 0.68]])
 """Five points of a face from the front, as fractions of a square."""
 
 
