@@ -32,7 +32,7 @@ FACE = 3.0
 """What a cell of the face counts, beside another one."""
 
 
-LIKE = 0.3
+LIKE = 0.6
 """What it counts beside the squared error that the picture which a step comes to is of another person."""
 
 
