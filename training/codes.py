@@ -21,10 +21,12 @@ BATCH = {WINDOW: 16, WHOLE: 8}
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
-    """codes (B, 4, n, n); points (B, 5, 2) XY px of the window; rows: of `Codes`; size: of the window in px."""
+    """codes (B, 4, n, n); points (B, 5, 2) XY px of the window; corners (B, 2) XY px, where the windows lie in their pictures;
+    rows: of `Codes`; size: of the window in px."""
 
     codes: Tensor
     points: np.ndarray
+    corners: np.ndarray
     rows: np.ndarray
     size: int
 
@@ -37,21 +39,27 @@ class Codes:
         parts = [np.load(p) for p in files]
         join = lambda name: np.concatenate([p[name] for p in parts])  # noqa: E731
         self.code, self.points, self.number, self.style = map(join, ("code", "points", "number", "style"))
-        self.index = join("index")
+        self.index, self.mirrored = map(join, ("index", "mirrored"))
         self.shown = [json.loads(str(text)) for text in join("shown")]
         self.traits = {int(number): traits(make_person(int(number), shape)) for number in np.unique(self.number)}
 
-    def batch(self, window: int, r: np.random.Generator) -> Batch:
-        rows = r.integers(0, len(self.code), BATCH[window])
-        codes, points = [], []
+    def batch(self, window: int, r: np.random.Generator, count: int = 0) -> Batch:
+        rows = r.integers(0, len(self.code), count or BATCH[window])
+        codes, corners = [], []
         for row in rows:
             free = WHOLE - window
             x, y = (int(v) for v in r.integers(0, free + 1, 2))
             if free:
                 x, y = np.clip(self.points[row].mean(0) / 8 - window / 2 + r.uniform(-2, 2, 2), 0, free).astype(int)
             codes.append(self.code[row, :, y : y + window, x : x + window])
-            points.append(self.points[row] - (8 * x, 8 * y))
-        return Batch(codes=torch.from_numpy(np.stack(codes)).float(), points=np.stack(points), rows=rows, size=8 * window)
+            corners.append((8 * x, 8 * y))
+        return Batch(
+            codes=torch.from_numpy(np.stack(codes)).float(),
+            points=self.points[rows] - np.array(corners)[:, None],
+            corners=np.array(corners),
+            rows=rows,
+            size=8 * window,
+        )
 
     def captions(self, rows: np.ndarray, r: np.random.Generator, identity: float) -> list[str]:
         return [
