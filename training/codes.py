@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from training.captions import caption, traits
-from training.people import make_person
+from training.person import make_person
 from training.shapes import Shapes
 
 WINDOW, WHOLE = 16, 24
