@@ -20,7 +20,7 @@ from training.shapes import Floats, Shapes
 from training.skin import skin
 from training.worn import worn
 
-WALL = 1.2
+WALL = 1.0
 """Distance of what is behind a person, which is black in a map of depth. The head's middle is at 0.75."""
 
 
