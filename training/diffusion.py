@@ -43,15 +43,25 @@ def noisy(codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return kept.sqrt() * codes + (1 - kept).sqrt() * noise, kept.sqrt() * noise - (1 - kept).sqrt() * codes, steps
 
 
-def loss_of(answer: Tensor, v: Tensor, batch: Batch, face: float) -> Tensor:
-    """(B,) squared error, cells of the face weighted by `face`."""
+FACE = 3.0
+"""What a cell of the face counts, beside another one."""
+
+
+def loss_of(answer: Tensor, v: Tensor, batch: Batch) -> Tensor:
+    """(B,) squared error."""
     cells = np.arange(batch.codes.shape[-1]) * 8 + 4
     middle = batch.points.mean(1)
     reach = np.linalg.norm(batch.points[:, 0] - batch.points[:, 1], axis=1).clip(8) * 1.3
     x = abs(cells[None] - middle[:, :1]) < reach[:, None]
     y = abs(cells[None] - middle[:, 1:]) < reach[:, None] * 1.4
-    weight = 1 + (face - 1) * torch.from_numpy(y[:, :, None] & x[:, None]).float()[:, None]
+    weight = 1 + (FACE - 1) * torch.from_numpy(y[:, :, None] & x[:, None]).float()[:, None]
     return ((answer - v) ** 2 * weight / weight.mean((1, 2, 3), keepdim=True)).mean((1, 2, 3))
+
+
+def halves(errors: Tensor, steps: Tensor) -> Tensor:
+    """(2,) means of the errors (B,) of the noisier half of a batch and of the other one."""
+    order = steps.argsort()
+    return torch.stack([errors[order[len(order) // 2 :]].mean(), errors[order[: len(order) // 2]].mean()])
 
 
 def rate_at(step: int, through: float, highest: float) -> float:
