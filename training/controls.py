@@ -16,7 +16,7 @@ import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from torch import Tensor
 
-from training.checkpoint import Text, leave_out, pass_over_sizes, time_ids, trained
+from training.checkpoint import Text, leave_out, pass_over_sizes, shape, time_ids, trained
 from training.codes import WHOLE, WINDOW, Batch, Codes
 from training.diffusion import halves, loss_of, noisy
 from training.instantid import HINT, begin_heard, freeze_first
@@ -39,7 +39,12 @@ NAMES = {"edges": "canny", "depth": "depth"}
 
 
 def new_control(unet: UNet2DConditionModel) -> ControlNetModel:
-    return ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=HINT)
+    """A copy of the UNet's encoder with attention to the text at its middle level alone, which keeps the file under 5 MB."""
+    levels = {"down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"), "mid_block_type": "UNetMidBlock2D"}
+    control = ControlNetModel(**{**shape(), **levels}, conditioning_embedding_out_channels=HINT)
+    own = control.state_dict().keys()
+    control.load_state_dict({name: weight for name, weight in unet.state_dict().items() if name in own}, strict=False)
+    return control
 
 
 def texts_of(text: Text, codes: Codes, rows: np.ndarray, r: np.random.Generator) -> tuple[Tensor, Tensor]:
