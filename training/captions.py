@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from training.people import CLOTHES, COLOURS, EYE_COLOURS, HAIR, HATS, Person
+from training.person import CLOTHES, COLOURS, EYE_COLOURS, HAIR, HATS, Person
 from training.styles import STYLES
 
 SKIN = ("fair", "light", "tan", "brown", "dark")

@@ -73,6 +73,19 @@ def leave_out(net: nn.Module) -> None:
         block.forward = lambda x, _temb, same=same: same(x)
 
 
+def pass_over_sizes(net: nn.Module) -> None:
+    """Never train what UNet or ControlNet reads of sizes and crops, see `begin_as_identity`."""
+
+    def without_sizes(gradient: Tensor) -> Tensor:
+        gradient = gradient.clone()
+        gradient[:, TEXT:] = 0
+        return gradient
+
+    weight = net.add_embedding.linear_1.weight
+    if weight.requires_grad:
+        weight.register_hook(without_sizes)
+
+
 def _text_config(vocabulary: int, act: str) -> CLIPTextConfig:
     return CLIPTextConfig(
         hidden_size=TEXT,

@@ -43,26 +43,30 @@ def noisy(codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return kept.sqrt() * codes + (1 - kept).sqrt() * noise, kept.sqrt() * noise - (1 - kept).sqrt() * codes, steps
 
 
-def loss_of(answer: Tensor, v: Tensor, batch: Batch, face: float) -> Tensor:
-    """(B,) squared error, cells of the face weighted by `face`."""
+FACE = 3.0
+"""What a cell of the face counts, beside another one."""
+
+
+def loss_of(answer: Tensor, v: Tensor, batch: Batch) -> Tensor:
+    """(B,) squared error."""
     cells = np.arange(batch.codes.shape[-1]) * 8 + 4
     middle = batch.points.mean(1)
     reach = np.linalg.norm(batch.points[:, 0] - batch.points[:, 1], axis=1).clip(8) * 1.3
     x = abs(cells[None] - middle[:, :1]) < reach[:, None]
     y = abs(cells[None] - middle[:, 1:]) < reach[:, None] * 1.4
-    weight = 1 + (face - 1) * torch.from_numpy(y[:, :, None] & x[:, None]).float()[:, None]
+    weight = 1 + (FACE - 1) * torch.from_numpy(y[:, :, None] & x[:, None]).float()[:, None]
     return ((answer - v) ** 2 * weight / weight.mean((1, 2, 3), keepdim=True)).mean((1, 2, 3))
 
 
 def halves(errors: Tensor, steps: Tensor) -> Tensor:
-    """(2,) mean error of the noisier half of the steps, and of the other one."""
+    """(2,) means of the errors (B,) of the noisier half of a batch and of the other one."""
     order = steps.argsort()
     return torch.stack([errors[order[len(order) // 2 :]].mean(), errors[order[: len(order) // 2]].mean()])
 
 
 def heard(count: int, r: np.random.Generator) -> tuple[Tensor, Tensor]:
     """(count,) whether a caption is there, and whether a face or picture is. Source: InstantID and IP-Adapter, which leave out
-    each, and both, in 5 % of the steps."""
+    each alone, and both, in 5 % of the steps."""
     fate = torch.from_numpy(r.random(count))
     return ~((fate < 0.05) | (fate > 0.95)), fate < 0.9
 

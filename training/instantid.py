@@ -32,42 +32,45 @@ class InstantID(nn.Module):
     def __init__(self, unet: UNet2DConditionModel) -> None:
         super().__init__()
         self.identitynet = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=HINT)
-        begin_heard(self.identitynet)
+        side = 8 * WINDOW
+        begin_heard(self.identitynet, drawn(np.array(ARCFACE_TEMPLATE)[None] / FACE_CROP * side, side), 1.0)
         self.adapter = Adapter(unet)
 
 
 @torch.no_grad()
-def begin_heard(identitynet: ControlNetModel) -> None:
-    """Set the first weights so that points are as strong as noise, and IdentityNet's features reach the UNet.
+def begin_heard(net: ControlNetModel, maps: Tensor, part: float) -> None:
+    """Set the first weights so that maps are as strong as noise, and a part of the ControlNet's features reaches the UNet.
 
-    A released ControlNet begins silent, beside a UNet that is finished. Here both begin together, and neither learns much from
-    points that it does not hear.
+    A released ControlNet begins silent, beside a UNet that is finished. IdentityNet and its UNet begin together, and neither
+    learns much from points that it does not hear. maps: (B, 3, H, W), examples.
     """
-    hint = identitynet.controlnet_cond_embedding
+    hint = net.controlnet_cond_embedding
     for layer in (hint.conv_in, *hint.blocks):
         nn.init.kaiming_normal_(layer.weight)
-    side = 8 * WINDOW
-    points = np.array(ARCFACE_TEMPLATE) / FACE_CROP * side
-    seen = torch.from_numpy(draw_keypoints(points, side, side)).permute(2, 0, 1)[None].float() / 255
-    seen = functional.silu(hint.conv_in(seen))
+    seen = functional.silu(hint.conv_in(maps))
     for layer in hint.blocks:
         seen = functional.silu(layer(seen))
     size = seen.square().mean().sqrt() * hint.conv_out.weight[0].numel() ** 0.5
     nn.init.normal_(hint.conv_out.weight, std=1 / size.item())
-    for layer in (*identitynet.controlnet_down_blocks, identitynet.controlnet_mid_block):
-        nn.init.dirac_(layer.weight)
+    for layer in (*net.controlnet_down_blocks, net.controlnet_mid_block):
+        nn.init.dirac_(layer.weight).mul_(part)
 
 
-def freeze_first(model: InstantID) -> None:
-    """Leave the layers that see keypoint maps at full and at half size as they began: they cost a quarter of a step."""
-    hint = model.identitynet.controlnet_cond_embedding
+def freeze_first(net: ControlNetModel) -> None:
+    """Leave the layers that see maps at full and at half size as they began: they cost a quarter of a step."""
+    hint = net.controlnet_cond_embedding
     for layer in (hint.conv_in, *hint.blocks[:3]):
         layer.requires_grad_(False)
 
 
 def maps_of(batch: Batch) -> Tensor:
-    drawn = np.stack([draw_keypoints(points, batch.size, batch.size) for points in batch.points])
-    return torch.from_numpy(drawn).permute(0, 3, 1, 2).float() / 255
+    return drawn(batch.points, batch.size)
+
+
+def drawn(points: np.ndarray, side: int) -> Tensor:
+    """(B, 5, 2) XY px → (B, 3, side, side) from 0 to 1."""
+    maps = np.stack([draw_keypoints(own, side, side) for own in points])
+    return torch.from_numpy(maps).permute(0, 3, 1, 2).float() / 255
 
 
 def export(run: Path, folder: Path) -> None:

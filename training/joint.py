@@ -4,7 +4,7 @@ From a vector the UNet learns who somebody is sooner than from words, and from a
 steps; in the others the checkpoint is alone and captions say who it is. `--frozen` is for a last stretch as InstantID's: the
 checkpoint stays as it is. Most steps see windows of 16 x 16 cells around the face, the last ones whole pictures.
 
-Several processes can share the work, see `training.loop`.
+Several processes share the work as `torchrun --nproc-per-node N -m training.joint …`.
 """
 
 from __future__ import annotations
@@ -17,20 +17,16 @@ import torch
 from torch import Tensor, nn
 
 from training.adapter import References
-from training.checkpoint import TEXT, Text, leave_out, new_unet, time_ids
+from training.checkpoint import Text, leave_out, new_unet, pass_over_sizes, time_ids
 from training.codes import WHOLE, WINDOW, Batch, Codes
 from training.diffusion import ALPHAS, halves, heard, loss_of, noisy
 from training.instantid import InstantID, freeze_first, maps_of
 from training.likeness import Likeness, aligned, trained
-from training.loop import join, learn
+from training.loop import Loop, join
 from training.shapes import Shapes
 
 ALONE = 0.1
 """The part of the steps in which the checkpoint is alone."""
-
-FACE = 3.0
-"""What a cell of the face counts, beside another one."""
-
 
 LIKE = 0.6
 """What it counts beside the squared error that the picture which a step comes to is of another person."""
@@ -64,7 +60,7 @@ def step_of(
         down, middle = instantid.identitynet(x, steps, tokens, maps_of(batch), added_cond_kwargs=added, return_dict=False)
         residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
     answer = model["unet"](x, steps, (context, [tokens]), added_cond_kwargs=added, **residuals).sample
-    errors = loss_of(answer, v, batch, FACE)
+    errors = loss_of(answer, v, batch)
     if likeness is not None and not alone:
         kept = ALPHAS[steps]
         picture = kept.sqrt()[:, None, None, None] * x - (1 - kept).sqrt()[:, None, None, None] * answer
@@ -73,34 +69,28 @@ def step_of(
     return halves(errors, steps)
 
 
-def keep_sizes_silent(model: nn.ModuleDict) -> None:
-    """Sizes say nothing, see `begin_as_identity`, and are to learn nothing."""
-    for net in (model["unet"], model["instantid"].identitynet):
-        weight = net.add_embedding.linear_1.weight
-        if weight.requires_grad:
-            weight.register_hook(lambda grad: torch.cat([grad[:, :TEXT], torch.zeros_like(grad[:, TEXT:])], dim=1))
-
-
 def train(run: Path, minutes: float, highest: float, whole: float, frozen: bool, asked: bool) -> None:
     torch.manual_seed(0)
     codes = Codes(run, Shapes())
     references = References(run, codes.number)
     model = new_model(run)
+    loop = Loop(run / "joint.pt", model, frozen=frozen)
     if frozen:
         model["unet"].requires_grad_(False)
         model["text"].requires_grad_(False)
-        model["instantid"].requires_grad_(True)
-    freeze_first(model["instantid"])
-    for net in (model["unet"], model["instantid"].identitynet):
+        model["instantid"].requires_grad_(True)  # the adapter is a part of the UNet, too
+    identitynet = model["instantid"].identitynet
+    freeze_first(identitynet)
+    for net in (model["unet"], identitynet):
         leave_out(net)
-    keep_sizes_silent(model)
+        pass_over_sizes(net)
     likeness = trained(run) if asked else None
 
-    def step(r: np.random.Generator, through: float) -> Tensor:
+    def errors_of(r: np.random.Generator, through: float) -> Tensor:
         batch = codes.batch(WHOLE if through > 1 - whole else WINDOW, r)
         return step_of(model, codes, references, batch, r, not frozen and r.random() < ALONE, likeness)
 
-    learn(model, run / "joint.pt", step, minutes=minutes, highest=highest, frozen=frozen)
+    loop.run(errors_of, 17, minutes, highest)
 
 
 def main() -> None:

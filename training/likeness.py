@@ -20,7 +20,7 @@ from lib_instantid.constants import FACE_CROP
 from lib_instantid.encoders.face.geometry import ARCFACE_TEMPLATE, similarity_transform
 from training.adapter import References
 from training.codes import WHOLE, WINDOW, Batch, Codes
-from training.faces import EMBEDDING, Residual, conv
+from training.recognisers import EMBEDDING, Residual, conv
 from training.runs import Log, restore, save
 from training.shapes import Shapes
 

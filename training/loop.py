@@ -1,7 +1,8 @@
-"""The loop of the stages that learn from noise. Kept are the weights as they are, and the running mean of them.
+"""The loop by which checkpoint, IdentityNet and ControlNets are trained: it goes on where it stopped, and keeps the mean of the
+weights.
 
-Several processes share the work as `torchrun --nproc-per-node N -m training.STAGE …`: each goes its own way for a few steps,
-then all take the mean of their weights, which waits for the slowest far less than a mean of each step's gradients does.
+Several processes may share the work: each goes its own way for a few steps, then all take the mean of their weights, which
+waits for the slowest far less than a mean of each step's gradients does.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,16 +26,74 @@ TOGETHER = 8
 """Steps after which the processes take the mean of their weights."""
 
 DECAY = 1e-3
+SAVED = 120
+"""Seconds after which the state is written again."""
 
-Step = Callable[[np.random.Generator, float], Tensor]
-"""Errors of a step, of its noisier half and of the other one: (2,). Arguments: its random numbers, and the part of the time
-that has passed."""
+ErrorsOf = Callable[[np.random.Generator, float], Tensor]
+"""One step's errors, (2,): of its noisier half and of the other one. It is given its random numbers and how much of the time is
+over, 0 to 1."""
+
+
+class Loop:
+    """Trains a model. Whatever of it is to be frozen must be frozen before `run`."""
+
+    def __init__(self, path: Path, model: nn.Module, **told: Any) -> None:
+        """Give the model the weights of the state at `path`, if there is one. told: plain values that are kept in the state;
+        where they are others than in it, the optimiser begins anew."""
+        self._path, self._model, self._told = path, model, told
+        self._mean = copy.deepcopy(model)
+        self._step, self._optimiser = 0, None
+        state = restore(path)
+        if state is not None:
+            model.load_state_dict(state["model"])
+            self._mean.load_state_dict(state["mean"])
+            self._step = state["step"]
+            if all(state[name] == value for name, value in told.items()):
+                self._optimiser = state["optimiser"]
+
+    def run(self, errors_of: ErrorsOf, seed: int, minutes: float, highest: float) -> None:
+        """Train for some minutes. highest: of the rates, see `rate_at`."""
+        rank = distributed.get_rank() if distributed.is_initialized() else 0
+        trained = [weight for weight in self._model.parameters() if weight.requires_grad]
+        optimiser = torch.optim.AdamW(trained, betas=(0.9, 0.99), weight_decay=DECAY, fused=True)
+        if self._optimiser is not None:
+            optimiser.load_state_dict(self._optimiser)
+        log = Log(self._path.with_name(f"{self._path.stem}{rank or ''}.log"), 50)
+        started = saved = time.time()
+        through = 0.0
+        while through < 1:
+            r = np.random.default_rng((seed, rank, self._step))
+            torch.manual_seed(int(r.integers(2**31)))
+            errors = errors_of(r, through)
+            errors.mean().backward()
+            update(trained, optimiser, rate_at(self._step, through, highest))
+            self._step += 1
+            log(self._step, noisy=errors[0].item(), clear=errors[1].item())
+            if self._step % TOGETHER == 0:
+                through = share(self._model, (time.time() - started) / (minutes * 60))
+                follow(self._mean, self._model, self._step // TOGETHER)
+                if rank == 0 and (through >= 1 or time.time() - saved > SAVED):
+                    self._keep(optimiser)
+                    saved = time.time()
+
+    def _keep(self, optimiser: torch.optim.Optimizer) -> None:
+        states = {"model": self._model, "mean": self._mean, "optimiser": optimiser}
+        save(self._path, **{name: own.state_dict() for name, own in states.items()}, step=self._step, **self._told)
 
 
 def join() -> None:
     """Meet the other processes, if `torchrun` began several."""
     if "WORLD_SIZE" in os.environ:
         distributed.init_process_group("gloo", timeout=timedelta(hours=1))
+
+
+def update(trained: list[nn.Parameter], optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """One step along the gradients, which are then gone."""
+    nn.utils.clip_grad_norm_(trained, 1.0)
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    optimiser.step()
+    optimiser.zero_grad()
 
 
 @torch.no_grad()
@@ -48,51 +108,3 @@ def share(model: nn.Module, through: float) -> float:
     for weight, new in zip(weights, whole.split([weight.numel() for weight in weights]), strict=True):
         weight.copy_(new.view_as(weight))
     return weights[-1].item()
-
-
-def learn(model: nn.Module, path: Path, step_of: Step, *, minutes: float, highest: float, **told: bool) -> None:
-    """Train the weights of `model` that want a gradient, and keep the state in `path`. Goes on where it stopped.
-
-    told: goes into the state; the optimiser begins anew if it is another than before.
-    """
-    rank = distributed.get_rank() if distributed.is_initialized() else 0
-    mean = copy.deepcopy(model)
-    step, state = 0, restore(path)
-    if state is not None:
-        model.load_state_dict(state["model"])
-        mean.load_state_dict(state["mean"])
-        step = state["step"]
-    trained = [weight for weight in model.parameters() if weight.requires_grad]
-    optimiser = torch.optim.AdamW(trained, betas=(0.9, 0.99), weight_decay=DECAY, fused=True)
-    if state is not None and all(state[name] == value for name, value in told.items()):
-        optimiser.load_state_dict(state["optimiser"])
-    log = Log(path.with_name(f"{path.stem}{rank or ''}.log"), 50)
-    started, saved, through = time.time(), time.time(), 0.0
-
-    def keep() -> None:
-        states = {"model": model.state_dict(), "mean": mean.state_dict(), "optimiser": optimiser.state_dict()}
-        save(path, **states, step=step, **told)
-
-    while through < 1:
-        r = np.random.default_rng((17, rank, step))
-        torch.manual_seed(int(r.integers(2**31)))
-        errors = step_of(r, through)
-        errors.mean().backward()
-        update(model, optimiser, rate_at(step, through, highest))
-        step += 1
-        log(step, noisy=errors[0].item(), clear=errors[1].item())
-        if step % TOGETHER == 0:
-            through = share(model, (time.time() - started) / (minutes * 60))
-            follow(mean, model, step // TOGETHER)
-            if rank == 0 and (through >= 1 or time.time() - saved > 120):
-                keep()
-                saved = time.time()
-
-
-def update(model: nn.Module, optimiser: torch.optim.Optimizer, rate: float) -> None:
-    """One step along the gradients, which are then gone."""
-    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-    optimiser.step()
-    optimiser.zero_grad()
