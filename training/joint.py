@@ -10,20 +10,18 @@ Several processes share the work as `torchrun --nproc-per-node N -m training.joi
 from __future__ import annotations
 
 import argparse
-import os
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from training.adapter import References
 from training.checkpoint import Text, leave_out, new_unet, pass_over_sizes, time_ids
 from training.codes import WHOLE, WINDOW, Batch, Codes
-from training.diffusion import halves, loss_of, noisy
+from training.diffusion import halves, heard, loss_of, noisy
 from training.instantid import InstantID, freeze_first, maps_of
-from training.loop import Loop
+from training.loop import Loop, join
 from training.shapes import Shapes
 
 ALONE = 0.1
@@ -40,8 +38,7 @@ def step_of(
 ) -> Tensor:
     """Errors of a step, of its noisier half and of the other one: (2,). alone: without IdentityNet and adapter."""
     context, pooled = model["text"](codes.captions(batch.rows, r, 0.75 if alone else 0.1))
-    fate = torch.from_numpy(r.random(len(batch.rows)))  # as InstantID: no caption, no face, neither
-    captioned, faced = ~((fate < 0.05) | (fate > 0.95)), fate < 0.9
+    captioned, faced = heard(len(batch.rows), r)
     context, pooled = context * captioned[:, None, None], pooled * captioned[:, None]
     instantid = model["instantid"]
     tokens = instantid.adapter.image_proj((references.of(batch.rows, r) * faced[:, None])[:, None])
@@ -87,8 +84,7 @@ def main() -> None:
     parser.add_argument("--whole", type=float, default=0.2, help="part of the time in which whole pictures are seen")
     parser.add_argument("--frozen", action="store_true", help="the checkpoint stays as it is")
     args = parser.parse_args()
-    if "WORLD_SIZE" in os.environ:
-        distributed.init_process_group("gloo", timeout=timedelta(hours=1))
+    join()
     train(args.run, args.minutes, args.rate, args.whole, args.frozen)
 
 

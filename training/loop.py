@@ -8,8 +8,10 @@ waits for the slowest far less than a mean of each step's gradients does.
 from __future__ import annotations
 
 import copy
+import os
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,12 @@ class Loop:
     def _keep(self, optimiser: torch.optim.Optimizer) -> None:
         states = {"model": self._model, "mean": self._mean, "optimiser": optimiser}
         save(self._path, **{name: own.state_dict() for name, own in states.items()}, step=self._step, **self._told)
+
+
+def join() -> None:
+    """Meet the other processes, if `torchrun` began several."""
+    if "WORLD_SIZE" in os.environ:
+        distributed.init_process_group("gloo", timeout=timedelta(hours=1))
 
 
 def update(trained: list[nn.Parameter], optimiser: torch.optim.Optimizer, rate: float) -> None:
