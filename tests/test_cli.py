@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,16 @@ def test_files_may_be_named_one_by_one_and_the_checkpoint_be_one_file(
     }
     assert main([*given, "--photo", str(photo), *(str(text) for pair in named.items() for text in pair)]) == 0
     assert np.abs(pixels(tmp_path / "x.png") - expected).max() <= 1
+
+
+def test_faceid_asks_for_the_recogniser_that_it_was_trained_with(
+    given: list[str], photo: Path, weights_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    face = ["--photo", str(photo), "--system", "FaceID", "--pose", "none"]
+    assert main([*given, *face]) == 0  # its file says antelopev2
+    released = shutil.copy(weights_folder / "ip-adapter-faceid-antelopev2.bin", tmp_path / "ip-adapter-faceid_sdxl.bin")
+    assert main([*given, *face, "--faceid", str(released)]) == 1
+    assert "w600k_r50.onnx" in capsys.readouterr().err
 
 
 def test_bf16_gives_nearly_the_same_picture(given: list[str], photo: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""The adapter and what it reads: `python -m training.adapter DATA RUN` writes the embedding of every picture.
+"""Adapters, and what those of faces read: `python -m training.adapter DATA RUN` writes the embedding of every picture.
 
-The adapter is InstantID's: a resampler, and in each cross-attention of the UNet a key and a value layer of its own.
+An adapter makes tokens, and has in each cross-attention of the UNet a key and a value layer of its own.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from training.runs import load_pictures
 TOKENS, WIDTH, LAYERS = 16, 128, 2
 
 
-def _resampler(context: int) -> Resampler:
-    """InstantID's resampler, made small. context: width of the tokens."""
+def new_resampler(features: int, context: int) -> Resampler:
+    """InstantID's and IP-Adapter Plus' layout, made small: `TOKENS` tokens. features, context: widths of what it reads, and of
+    the tokens."""
     weights = {
         "latents": torch.randn(1, TOKENS, WIDTH) / WIDTH**0.5,
-        "proj_in.weight": torch.empty(WIDTH, 512),
+        "proj_in.weight": torch.empty(WIDTH, features),
         "proj_out.weight": torch.empty(context, WIDTH),
     }
     for i in range(LAYERS):
@@ -35,9 +36,16 @@ def _resampler(context: int) -> Resampler:
         weights[f"layers.{i}.1.1.weight"] = torch.empty(2 * WIDTH, WIDTH)
     net = Resampler(weights)
     net.latents.data = weights["latents"] * 0.5
-    for attention, _ in net.layers:  # so that from the start tokens differ more from person to person than from each other
-        attention.norm2.weight.data *= 0.1
+    for attention, _ in net.layers:  # so that from the start what is read weighs as much as the latents
         attention.to_kv.weight.data[WIDTH:] *= 4
+    return net
+
+
+def face_resampler(context: int) -> Resampler:
+    """InstantID's. From the start its tokens differ more from person to person than from each other."""
+    net = new_resampler(512, context)
+    for attention, _ in net.layers:
+        attention.norm2.weight.data *= 0.1
     return net
 
 
@@ -47,16 +55,17 @@ class Adapter(nn.Module):
     Key and value layers begin as the UNet's own. They are kept by the number of the attention, as in the released file.
     """
 
-    def __init__(self, unet: UNet2DConditionModel) -> None:
+    def __init__(self, unet: UNet2DConditionModel, image_proj: nn.Module, tokens: int = TOKENS) -> None:
+        """image_proj: makes so many tokens."""
         super().__init__()
-        self.image_proj = _resampler(unet.config.cross_attention_dim)
+        self.image_proj = image_proj
         self.ip_adapter = nn.ModuleDict()
         processors = {}
         for number, (name, processor) in enumerate(unet.attn_processors.items()):
             processors[name] = processor
             if name.endswith("attn2.processor"):
                 attention = unet.get_submodule(name.removesuffix(".processor"))
-                own = IPAdapterAttnProcessor2_0(attention.to_k.out_features, attention.to_k.in_features, num_tokens=(TOKENS,))
+                own = IPAdapterAttnProcessor2_0(attention.to_k.out_features, attention.to_k.in_features, num_tokens=(tokens,))
                 own.to_k_ip[0].weight.data = attention.to_k.weight.data.clone()
                 own.to_v_ip[0].weight.data = attention.to_v.weight.data.clone()
                 self.ip_adapter[str(number)] = processors[name] = own
@@ -65,6 +74,15 @@ class Adapter(nn.Module):
     def scale(self, value: float) -> None:
         for own in self.ip_adapter.values():
             own.scale = [value]
+
+    def released(self) -> dict[str, dict[str, Tensor]]:
+        """The weights as in the released files."""
+        layers = {
+            f"{number}.{name}.weight": getattr(own, name)[0].weight.data
+            for number, own in self.ip_adapter.items()
+            for name in ("to_k_ip", "to_v_ip")
+        }
+        return {"image_proj": self.image_proj.state_dict(), "ip_adapter": layers}
 
 
 class References:

@@ -19,7 +19,7 @@ from torch.nn import functional
 from lib_instantid.constants import FACE_CROP
 from lib_instantid.encoders.face.geometry import ARCFACE_TEMPLATE
 from lib_instantid.encoders.face.keypoints import draw_keypoints
-from training.adapter import Adapter
+from training.adapter import Adapter, face_resampler
 from training.checkpoint import part, trained
 from training.codes import WINDOW, Batch
 
@@ -34,7 +34,7 @@ class InstantID(nn.Module):
         self.identitynet = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=HINT)
         side = 8 * WINDOW
         begin_heard(self.identitynet, drawn(np.array(ARCFACE_TEMPLATE)[None] / FACE_CROP * side, side), 1.0)
-        self.adapter = Adapter(unet)
+        self.adapter = Adapter(unet, face_resampler(unet.config.cross_attention_dim))
 
 
 @torch.no_grad()
@@ -79,13 +79,8 @@ def export(run: Path, folder: Path) -> None:
     model = InstantID(unet)
     model.load_state_dict(part(found, "instantid."))
     model.half()
-    layers = {
-        f"{number}.{name}.weight": getattr(own, name)[0].weight.data
-        for number, own in model.adapter.ip_adapter.items()
-        for name in ("to_k_ip", "to_v_ip")
-    }
     folder.mkdir(parents=True, exist_ok=True)
-    torch.save({"image_proj": model.adapter.image_proj.state_dict(), "ip_adapter": layers}, folder / "ip-adapter.bin")
+    torch.save(model.adapter.released(), folder / "ip-adapter.bin")
     model.identitynet.save_pretrained(folder / "ControlNetModel")
 
 

@@ -134,7 +134,9 @@ def _files(args: argparse.Namespace, settings: Common | None, context: int | Non
     settings, as for a page, the systems in use are those whose files are there, or else the first."""
 
     def of(family: Family) -> dict[str, dict[str, Path]]:
-        needed = {role: _of_role(args, role) for role in family.files.roles}
+        first, *others = family.files.roles
+        needed = {first: _of_role(args, first)}
+        needed |= {role: _of_role(args, role) for role in others if family.files.needs(role, needed[first].values())}
         for role in family.files.load.keys() - needed.keys():  # what only some of its files need
             with suppress(MissingModelFile):
                 needed[role] = _of_role(args, role)

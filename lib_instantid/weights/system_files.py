@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +62,8 @@ class SystemFiles:
     released: the published files of each role. recognise: says what a file is; None if the system does not know it. load: for
     each role, a function that makes the network (or another object) of the file's path. several: whether one generation may use
     several files of a role. wanted: the files to get, for the message that they are missing. onnx: the roles of ONNX models, by
-    the names of their files, which alone tell what they are.
+    the names of their files, which alone tell what they are. unneeded: for a role, whether a file of the first role can do
+    without it.
     """
 
     released: tuple[ReleasedFile, ...]
@@ -71,8 +72,14 @@ class SystemFiles:
     wanted: str
     onnx: Mapping[str, str] = field(default_factory=dict)
     several: bool = False
+    unneeded: Mapping[str, Callable[[Path], bool]] = field(default_factory=dict)
 
     @property
     def roles(self) -> tuple[str, ...]:
         """The roles of the released files, each once."""
         return tuple(dict.fromkeys(file.role for file in self.released))
+
+    def needs(self, role: str, first: Collection[Path]) -> bool:
+        """Whether a role's file is needed with these files of the first role."""
+        without = self.unneeded.get(role)
+        return without is None or not all(map(without, first))

@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib_instantid.adapters.faceid.recognise import FACE_RECOGNISER, FACEID_ADAPTER, PACKAGE, RECOGNISER_FILE, recognise
+from lib_instantid.adapters.faceid.recognise import (
+    ANTELOPE,
+    FACE_RECOGNISER,
+    FACEID_ADAPTER,
+    PACKAGE,
+    RECOGNISER_FILE,
+    recognise,
+    said_of,
+)
 from lib_instantid.adapters.tower_files import ENCODER, load_tower
 from lib_instantid.weights.system_files import ReleasedFile, SystemFiles
 
@@ -21,6 +29,13 @@ def _adapter(path: Path) -> FaceAdapter:
     from lib_instantid.adapters.faceid.networks import FaceAdapter  # torch: seconds to import
 
     return FaceAdapter(path)
+
+
+def _by_antelope(path: Path) -> bool:
+    """See `FaceAdapter.by_antelope`."""
+    from lib_instantid.weights.reading import read_outline  # torch: seconds to import
+
+    return ANTELOPE in said_of(read_outline(path))
 
 
 def _recogniser(path: Path) -> FaceRecogniser:
@@ -60,6 +75,7 @@ FILES = SystemFiles(
     recognise=recognise,
     load={FACEID_ADAPTER: _adapter, FACE_RECOGNISER: _recogniser, ENCODER: load_tower},
     onnx={RECOGNISER_FILE: FACE_RECOGNISER},
+    unneeded={FACE_RECOGNISER: _by_antelope},
     wanted=f"a FaceID adapter for your checkpoint (it brings people into SD1.5 too, InstantID into SDXL alone), of {HUB}, and "
     f"{PACKAGE}'s face recogniser {RECOGNISER_FILE}, with which it was trained (antelopev2's would make another face of it)",
 )
