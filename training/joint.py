@@ -19,17 +19,14 @@ from torch import Tensor, nn
 from training.adapter import References
 from training.checkpoint import Text, leave_out, new_unet, pass_over_sizes, time_ids
 from training.codes import WHOLE, WINDOW, Batch, Codes
-from training.diffusion import ALPHAS, halves, heard, loss_of, noisy
+from training.diffusion import halves, heard, loss_of, noisy
 from training.instantid import InstantID, freeze_first, maps_of
-from training.likeness import Likeness, aligned, trained
+from training.likeness import Likeness, trained, unlike
 from training.loop import Loop, join
 from training.shapes import Shapes
 
 ALONE = 0.1
 """The part of the steps in which the checkpoint is alone."""
-
-LIKE = 0.6
-"""What it counts beside the squared error that the picture which a step comes to is of another person."""
 
 
 def new_model(run: Path) -> nn.ModuleDict:
@@ -62,10 +59,7 @@ def step_of(
     answer = model["unet"](x, steps, (context, [tokens]), added_cond_kwargs=added, **residuals).sample
     errors = loss_of(answer, v, batch)
     if likeness is not None and not alone:
-        kept = ALPHAS[steps]
-        picture = kept.sqrt()[:, None, None, None] * x - (1 - kept).sqrt()[:, None, None, None] * answer
-        off = 1 - (likeness(aligned(picture, batch)) * references.person(batch.rows)).sum(1)
-        errors = errors + LIKE * kept * faced * off
+        errors = errors + faced * unlike(likeness, batch, x, answer, steps, references.person(batch.rows))
     return halves(errors, steps)
 
 

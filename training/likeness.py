@@ -20,11 +20,15 @@ from lib_instantid.constants import FACE_CROP
 from lib_instantid.encoders.face.geometry import ARCFACE_TEMPLATE, similarity_transform
 from training.adapter import References
 from training.codes import WHOLE, WINDOW, Batch, Codes
+from training.diffusion import ALPHAS
 from training.recognisers import EMBEDDING, Residual, conv
 from training.runs import Log, restore, save
 from training.shapes import Shapes
 
 CELLS = FACE_CROP // 8
+
+LIKE = 0.6
+"""What it counts beside the squared error that a picture is of another person."""
 
 
 def aligned(codes: Tensor, batch: Batch) -> Tensor:
@@ -49,6 +53,17 @@ class Likeness(nn.Module):
 
     def forward(self, face: Tensor) -> Tensor:
         return F.normalize(self.layers(face))
+
+
+def unlike(net: Likeness, batch: Batch, x: Tensor, answer: Tensor, steps: Tensor, person: Tensor) -> Tensor:
+    """(B,) how much the pictures that a step comes to are of another person, the less the more noise there is.
+
+    x: noisy codes. answer: v. person: (B, 512), each of length 1.
+    """
+    kept = ALPHAS[steps]
+    signal, noise = kept.sqrt()[:, None, None, None], (1 - kept).sqrt()[:, None, None, None]
+    face = aligned(signal * x - noise * answer, batch)
+    return LIKE * kept * (1 - (net(face) * person).sum(1))
 
 
 def train(run: Path, minutes: float) -> None:

@@ -22,6 +22,8 @@ from training.codes import WHOLE, WINDOW, Batch, Codes
 from training.diffusion import halves, heard, loss_of, noisy
 from training.faceid import FaceID
 from training.ip_adapter import IPAdapter, Shown
+from training.likeness import trained as likeness_of
+from training.likeness import unlike
 from training.loop import Loop, join
 from training.shapes import Shapes
 
@@ -31,9 +33,8 @@ Given = Callable[[Batch, np.random.Generator], Tensor]
 KINDS: dict[str, Callable[[nn.Module], nn.Module]] = {"faceid": FaceID, "ip_adapter": IPAdapter}
 
 
-def given_to(kind: str, data: Path, run: Path, codes: Codes) -> Given:
-    if kind == "faceid":
-        references = References(run, codes.number)
+def given_to(references: References | None, data: Path, codes: Codes) -> Given:
+    if references is not None:
         return lambda batch, r: references.of(batch.rows, r)
     shown = Shown(data, codes)
     return lambda batch, _r: shown.of(batch)
@@ -42,7 +43,8 @@ def given_to(kind: str, data: Path, run: Path, codes: Codes) -> Given:
 def train(kind: str, data: Path, run: Path, minutes: float, highest: float, whole: float) -> None:
     torch.manual_seed(0)
     codes = Codes(run, Shapes())
-    given = given_to(kind, data, run, codes)
+    references = References(run, codes.number) if kind == "faceid" else None
+    given, likeness = given_to(references, data, codes), likeness_of(run)
     unet, text, _ = trained(run)
     leave_out(unet)
     unet.requires_grad_(False)
@@ -58,7 +60,10 @@ def train(kind: str, data: Path, run: Path, minutes: float, highest: float, whol
         x, v, steps = noisy(batch.codes)
         added = {"text_embeds": pooled * captioned[:, None], "time_ids": time_ids(len(x))}
         answer = unet(x, steps, (context * captioned[:, None, None], [tokens]), added_cond_kwargs=added).sample
-        return halves(loss_of(answer, v, batch), steps)
+        errors = loss_of(answer, v, batch)
+        if references is not None:
+            errors = errors + there * unlike(likeness, batch, x, answer, steps, references.person(batch.rows))
+        return halves(errors, steps)
 
     loop.run(errors_of, 17, minutes, highest)
 
