@@ -27,8 +27,9 @@ from training.shapes import Shapes
 
 CELLS = FACE_CROP // 8
 
-LIKE = 0.6
-"""What it counts beside the squared error that a picture is of another person."""
+LIKE = 0.5
+"""What it counts beside the squared error that a picture is of another person. It counts as much where there is noise alone:
+there it is decided who it becomes."""
 
 
 def aligned(codes: Tensor, batch: Batch) -> Tensor:
@@ -56,14 +57,14 @@ class Likeness(nn.Module):
 
 
 def unlike(net: Likeness, batch: Batch, x: Tensor, answer: Tensor, steps: Tensor, person: Tensor) -> Tensor:
-    """(B,) how much the pictures that a step comes to are of another person, the less the more noise there is.
+    """(B,) how much the pictures that a step comes to are of another person.
 
     x: noisy codes. answer: v. person: (B, 512), each of length 1.
     """
     kept = ALPHAS[steps]
     signal, noise = kept.sqrt()[:, None, None, None], (1 - kept).sqrt()[:, None, None, None]
     face = aligned(signal * x - noise * answer, batch)
-    return LIKE * kept * (1 - (net(face) * person).sum(1))
+    return LIKE * (1 - (net(face) * person).sum(1))
 
 
 def train(run: Path, minutes: float) -> None:
