@@ -13,6 +13,9 @@ from training.person import View
 from training.raster import draw, normals
 from training.shapes import Floats, Ints
 
+WALL = 1.0
+"""The distance of what is behind a person. A head's middle is at 0.75."""
+
 
 class Canvas:
     """A picture and the distance of each of its pixels, which is infinite where nothing is drawn yet."""
@@ -60,6 +63,12 @@ class Canvas:
         seen, shaded = seen[there], shaded[there]
         self.z.ravel()[seen] = z.ravel()[seen]
         self.rgb.reshape(-1, 3)[seen] = shaded
+
+    def depth(self, size: int) -> np.ndarray:
+        """(size, size) uint8: one over the distance, as ControlNets know it. White is the nearest, black is `WALL`."""
+        near = 1 / np.minimum(self.z, WALL) - 1 / WALL
+        whole = cv2.resize(near / near.max(), (size, size), interpolation=cv2.INTER_AREA)
+        return np.clip(whole * 255 + 0.5, 0, 255).astype(np.uint8)
 
     def _light(self, normal: Floats, shine: float) -> Floats:
         normal = normal / (np.linalg.norm(normal, axis=1, keepdims=True) + 1e-6)

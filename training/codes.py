@@ -45,8 +45,8 @@ class Codes:
         self.shown = [json.loads(str(text)) for text in join("shown")]
         self.traits = {int(number): traits(make_person(int(number), shape)) for number in np.unique(self.number)}
 
-    def batch(self, window: int, r: np.random.Generator) -> Batch:
-        rows = r.integers(0, len(self.code), BATCH[window])
+    def batch(self, window: int, r: np.random.Generator, count: int = 0) -> Batch:
+        rows = r.integers(0, len(self.code), count or BATCH[window])
         codes, points, corners = [], [], []
         for row in rows:
             free = WHOLE - window

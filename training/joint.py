@@ -19,13 +19,17 @@ from torch import Tensor, nn
 from training.adapter import References
 from training.checkpoint import Text, leave_out, new_unet, pass_over_sizes, time_ids
 from training.codes import WHOLE, WINDOW, Batch, Codes
-from training.diffusion import halves, heard, loss_of, noisy
+from training.diffusion import ALPHAS, halves, heard, loss_of, noisy
 from training.instantid import InstantID, freeze_first, maps_of
+from training.likeness import Likeness, aligned, trained
 from training.loop import Loop, join
 from training.shapes import Shapes
 
 ALONE = 0.1
 """The part of the steps in which the checkpoint is alone."""
+
+LIKE = 0.3
+"""What it counts beside the squared error that the picture which a step comes to is of another person."""
 
 
 def new_model(run: Path) -> nn.ModuleDict:
@@ -34,7 +38,13 @@ def new_model(run: Path) -> nn.ModuleDict:
 
 
 def step_of(
-    model: nn.ModuleDict, codes: Codes, references: References, batch: Batch, r: np.random.Generator, alone: bool
+    model: nn.ModuleDict,
+    codes: Codes,
+    references: References,
+    batch: Batch,
+    r: np.random.Generator,
+    alone: bool,
+    likeness: Likeness | None,
 ) -> Tensor:
     """Errors of a step, of its noisier half and of the other one: (2,). alone: without IdentityNet and adapter."""
     context, pooled = model["text"](codes.captions(batch.rows, r, 0.75 if alone else 0.1))
@@ -50,10 +60,16 @@ def step_of(
         down, middle = instantid.identitynet(x, steps, tokens, maps_of(batch), added_cond_kwargs=added, return_dict=False)
         residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
     answer = model["unet"](x, steps, (context, [tokens]), added_cond_kwargs=added, **residuals).sample
-    return halves(loss_of(answer, v, batch), steps)
+    errors = loss_of(answer, v, batch)
+    if likeness is not None and not alone:
+        kept = ALPHAS[steps]
+        picture = kept.sqrt()[:, None, None, None] * x - (1 - kept).sqrt()[:, None, None, None] * answer
+        off = 1 - (likeness(aligned(picture, batch)) * references.person(batch.rows)).sum(1)
+        errors = errors + LIKE * kept * faced * off
+    return halves(errors, steps)
 
 
-def train(run: Path, minutes: float, highest: float, whole: float, frozen: bool) -> None:
+def train(run: Path, minutes: float, highest: float, whole: float, frozen: bool, asked: bool) -> None:
     torch.manual_seed(0)
     codes = Codes(run, Shapes())
     references = References(run, codes.number)
@@ -68,10 +84,11 @@ def train(run: Path, minutes: float, highest: float, whole: float, frozen: bool)
     for net in (model["unet"], identitynet):
         leave_out(net)
         pass_over_sizes(net)
+    likeness = trained(run) if asked else None
 
     def errors_of(r: np.random.Generator, through: float) -> Tensor:
         batch = codes.batch(WHOLE if through > 1 - whole else WINDOW, r)
-        return step_of(model, codes, references, batch, r, not frozen and r.random() < ALONE)
+        return step_of(model, codes, references, batch, r, not frozen and r.random() < ALONE, likeness)
 
     loop.run(errors_of, 17, minutes, highest)
 
@@ -83,9 +100,10 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--whole", type=float, default=0.2, help="part of the time in which whole pictures are seen")
     parser.add_argument("--frozen", action="store_true", help="the checkpoint stays as it is")
+    parser.add_argument("--likeness", action="store_true", help="also learn from `training.likeness` whose face it is")
     args = parser.parse_args()
     join()
-    train(args.run, args.minutes, args.rate, args.whole, args.frozen)
+    train(args.run, args.minutes, args.rate, args.whole, args.frozen, args.likeness)
 
 
 if __name__ == "__main__":

@@ -20,9 +20,6 @@ from training.shapes import Floats, Shapes
 from training.skin import skin
 from training.worn import worn
 
-WALL = 1.0
-"""Distance of what is behind a person, which is black in a map of depth. The head's middle is at 0.75."""
-
 
 class Renderer:
     """Pictures of people. Keeps the shape of the person it drew last."""
@@ -51,12 +48,8 @@ class Renderer:
         return np.clip(picture + 0.5, 0, 255).astype(np.uint8), points / 2
 
     def depth(self, person: Person, view: View, size: int = 192) -> np.ndarray:
-        """(size, size) uint8: one over the distance, as ControlNet's preprocessors draw it. The nearest is white, what is
-        behind the person black."""
-        canvas, _ = self._drawn(person, view, size * 2)
-        near = 1 / np.minimum(canvas.z, WALL) - 1 / WALL
-        whole = cv2.resize(near / near.max(), (size, size), interpolation=cv2.INTER_AREA)
-        return np.clip(whole * 255 + 0.5, 0, 255).astype(np.uint8)
+        """(size, size) uint8, see `Canvas.depth`: of what `render` draws."""
+        return self._drawn(person, view, size * 2)[0].depth(size)
 
     def _drawn(self, person: Person, view: View, side: int) -> tuple[Canvas, Floats]:
         """Everything but the background, and the five points (5, 2) XY px."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 
-from training import checkpoint, faceid, faces, instantid, ip_adapter
+from training import checkpoint, controls, faceid, faces, instantid, ip_adapter
 from training.codes import WHOLE
 from training.people import Renderer, make_view
 
@@ -33,6 +33,7 @@ def main() -> None:
     instantid.export(args.run, args.folder)
     faceid.export(args.run, args.folder)
     ip_adapter.export(args.run, args.folder)
+    controls.export(args.run, args.folder)
     faces.export(args.run, args.folder)
     write_people(args.folder / "people")
     print(f"{sum(path.stat().st_size for path in args.folder.rglob('*') if path.is_file()) / 1e6:.1f} MB")
