@@ -27,7 +27,7 @@ from training.shapes import Shapes
 
 CELLS = FACE_CROP // 8
 
-LIKE = 0.5
+LIKE = 1.0
 """What it counts beside the squared error that a picture is of another person. It counts as much where there is noise alone:
 there it is decided who it becomes."""
 
