@@ -4,8 +4,9 @@
 
 Of each person `training.people` draws a reference and another picture, whose five points place the head of the result. Each
 result is compared with every reference, by the judge and by the recogniser that conditioned it. The first lines are for two
-drawn pictures of each person, which is the most that can be reached, and for the defaults; then one setting at a time is
-changed, for fewer people.
+drawn pictures of each person, which is the most that can be reached, and for each system with its defaults, side by side; then
+one setting of InstantID at a time is changed, for fewer people. Only InstantID places heads. InstantID and FaceID are given the
+recogniser's numbers, IP-Adapter the reference itself.
 """
 
 from __future__ import annotations
@@ -39,44 +40,67 @@ COLUMNS = ("own", "others", "top-1") * 2 + ("points", "wall", "colour")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Someone:
-    """reference, other: (H, W, 3) uint8 RGB. points: (5, 2) XY px of the face in `other`. colour: of the background."""
+    """reference, other: (H, W, 3) uint8 RGB. style: as these, a picture of a stranger in another style, the same for everyone.
+    points: (5, 2) XY px of the face in `other`. colour: of the background."""
 
     number: int
     reference: np.ndarray
     other: np.ndarray
+    style: np.ndarray
     points: np.ndarray
     colour: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A line of the table: what is changed. photo: changes the reference."""
+    """A line of the table: what is changed. everyone: whether it is measured on all people. photo: changes the reference.
+    shown: which picture is a prompt, if one is, with the settings `image_prompt`. alone: without the person themself."""
 
     name: str
+    everyone: bool = False
     person: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     request: Mapping[str, Any] = field(default_factory=dict)
     photo: Callable[[np.ndarray], np.ndarray] = np.asarray
+    shown: Callable[[Someone], np.ndarray] | None = None
+    image_prompt: Mapping[str, Any] = field(default_factory=dict)
+    alone: bool = False
 
 
 def meet(count: int) -> list[Someone]:
     """The people that are measured."""
+    from training import styles
     from training.people import Renderer, make_view
 
     renderer, found = Renderer(), []
+    stranger = renderer.person(FIRST - 1)
+    style = styles.apply("oil painting", renderer.render(stranger, make_view(1, stranger), SIZE)[0])
     for number in range(FIRST, FIRST + count):
         person = renderer.person(number)
         reference, _ = renderer.render(person, make_view(0, person), SIZE)
         view = replace(make_view(1, person), hat="none", glasses="none")
         other, points = renderer.render(person, view, SIZE)
         colour = COLOURS[number % len(COLOURS)]
-        found.append(Someone(number=number, reference=reference, other=other, points=points, colour=colour))
+        own = Someone(number=number, reference=reference, other=other, style=style, points=points, colour=colour)
+        found.append(own)
+    return found
+
+
+def systems() -> list[Case]:
+    """Each system alone, then InstantID with a picture of a style."""
+    found = [Case(name="InstantID", everyone=True), Case(name="FaceID", everyone=True, person={"system": "FaceID"})]
+    for name, crop in (("IP-Adapter", "whole picture"), ("IP-Adapter, face", "face")):
+        shown = {"shown": lambda one: one.reference, "image_prompt": {"crop": crop}}
+        found.append(Case(name=name, everyone=True, alone=True, **shown))
+    for layers in ("style", "composition"):
+        shown = {"shown": lambda one: one.style, "image_prompt": {"layers": layers}}
+        found.append(Case(name=f"InstantID + style picture, {layers}", everyone=True, **shown))
     return found
 
 
 def cases() -> list[Case]:
     names = ("adapter_strength", "identitynet_strength")
-    found = [Case(name="defaults")]
+    found = systems()
     for name, other in (names, names[::-1]):
         found += [Case(name=f"{name} {v}", person={name: v}) for v in STRENGTHS]
         found += [Case(name=f"{name} {v} alone", person={name: v, other: 0.0}) for v in STRENGTHS]
@@ -97,7 +121,10 @@ def cases() -> list[Case]:
 def request_of(someone: Someone, case: Case) -> GenerationRequest:
     points = (someone.points / SIZE).tolist()
     person = {"photos": [Image.fromarray(case.photo(someone.reference))], "keypoints": points, **case.person}
-    settings = settings_from_dict({"enabled": True, "people": [person], "face_region": "everywhere", **case.settings})
+    entries: dict[str, Any] = {} if case.alone else {"people": [person]}
+    if case.shown is not None:
+        entries["image_prompts"] = [{"pictures": [Image.fromarray(case.shown(someone))], **case.image_prompt}]
+    settings = settings_from_dict({"enabled": True, "face_region": "everywhere", **entries, **case.settings})
     values = {"guidance_scale": 3.0, "steps": 15, "width": SIZE, "height": SIZE, "seed": someone.number, **case.request}
     prompt = f"photo of a person, {someone.colour} background, white shirt"
     return GenerationRequest(prompt=prompt, settings=settings, **values)
@@ -177,7 +204,7 @@ def main() -> None:
     for case in cases():
         if args.only and case.name not in args.only:
             continue
-        some = people if case.name == "defaults" else people[: args.fewer]
+        some = people if case.everyone else people[: args.fewer]
         pictures = pictures_of(host, some, case)
         found[case.name] = measure(analysers, some, pictures)
         print(line_of(case.name, found[case.name]), flush=True)
