@@ -63,21 +63,25 @@ def step_of(
     return halves(errors, steps)
 
 
+def freeze_checkpoint(model: nn.ModuleDict) -> None:
+    own = set(model["instantid"].adapter.ip_adapter.parameters())  # a part of the UNet, too
+    for weight in (*model["unet"].parameters(), *model["text"].parameters()):
+        weight.requires_grad_(weight in own)
+
+
 def train(run: Path, minutes: float, highest: float, whole: float, frozen: bool, asked: bool) -> None:
     torch.manual_seed(0)
     codes = Codes(run, Shapes())
     references = References(run, codes.number)
     model = new_model(run)
     loop = Loop(run / "joint.pt", model, frozen=frozen)
-    if frozen:
-        model["unet"].requires_grad_(False)
-        model["text"].requires_grad_(False)
-        model["instantid"].requires_grad_(True)  # the adapter is a part of the UNet, too
     identitynet = model["instantid"].identitynet
-    freeze_first(identitynet)
     for net in (model["unet"], identitynet):
         leave_out(net)
         pass_over_sizes(net)
+    freeze_first(identitynet)
+    if frozen:
+        freeze_checkpoint(model)
     likeness = trained(run) if asked else None
 
     def errors_of(r: np.random.Generator, through: float) -> Tensor:

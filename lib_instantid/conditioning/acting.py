@@ -89,7 +89,7 @@ class ActingControl:
         return self._reuse.residuals(moment.step.index, kind, lambda: self._residuals(inputs, moment))
 
     def _residuals(self, inputs: UNetInputs, moment: Moment) -> Residuals | None:
-        unconditional_too = acts_on_unconditional(self._part.mode)
+        unconditional_too = acts_on_unconditional(self._part.mode) and not self._part.network.pooled
         acting = [i for i, conditional in enumerate(moment.rows) if conditional or unconditional_too]
         if not acting:
             return None

@@ -182,13 +182,15 @@ class ControlNet(nn.Module):
     """A ControlNet. Computes in its weights' dtype and returns residuals of that dtype.
 
     streaming: the object of `storage` that copies each layer's weights to the device before the layer runs; None if the
-    weights stay on the device.
+    weights stay on the device. pooled: whether it gives each residual's mean over all places, for conditional rows alone, as
+    SD1.5's "shuffle" does.
     """
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
         self.streaming: object = None
+        self.pooled = False
         first = shape.channels[0]
         time_size = first * 4
         self.conv_in = nn.Conv2d(shape.latent_channels, first, 3, padding=1)
@@ -239,7 +241,8 @@ class ControlNet(nn.Module):
         for level in self.down_blocks:
             outputs.extend(level(outputs[-1], time, contexts))
         middle = self.mid_block(outputs[-1], time, contexts)
-        return Residuals(
-            down=tuple(conv(h) for conv, h in zip(self.controlnet_down_blocks, outputs, strict=True)),
-            middle=self.controlnet_mid_block(middle),
-        )
+        found = [conv(h) for conv, h in zip(self.controlnet_down_blocks, outputs, strict=True)]
+        found.append(self.controlnet_mid_block(middle))
+        if self.pooled:
+            found = [residual.mean((2, 3), keepdim=True).expand_as(residual) for residual in found]
+        return Residuals(down=tuple(found[:-1]), middle=found[-1])

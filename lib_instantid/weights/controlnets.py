@@ -8,7 +8,12 @@ from lib_instantid.errors import BadModelFile
 from lib_instantid.networks.controlnet import ControlNet, Shape
 from lib_instantid.networks.controlnet_names import to_diffusers_names
 from lib_instantid.networks.controlnet_union import TASKS, ControlNetUnion, Tasks
+from lib_instantid.weights.controlnet_kinds import controlnet_kind
 from lib_instantid.weights.reading import Weights, load_strictly
+
+POOLED = "shuffle"
+"""The condition whose ControlNet is pooled. Source: lllyasviel/ControlNet-v1-1-nightly, `control_v11e_sd15_shuffle.yaml`
+(global_average_pooling); diffusers 0.42, `global_pool_conditions`."""
 
 
 def load_controlnet(weights: Weights, title: str, named: str) -> ControlNet:
@@ -24,4 +29,6 @@ def load_controlnet(weights: Weights, title: str, named: str) -> ControlNet:
     except (LookupError, ValueError) as error:
         raise BadModelFile(f"{named}: not a complete {title} ({error}). Fetch the file again.") from error
     load_strictly(net, weights, tensors, title)
+    kind = controlnet_kind(weights)
+    net.pooled = kind is not None and kind.condition == POOLED
     return net

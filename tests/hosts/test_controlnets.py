@@ -50,7 +50,10 @@ SHAPE = {
     "projection_class_embeddings_input_dim": SMALL.vector,
 }
 NETS = {
-    "SD1.5": {name: partial(controlnet, i, **sd15()) for i, name in enumerate(("canny", "depth", "openpose"))},
+    "SD1.5": {
+        **{name: partial(controlnet, i, **sd15()) for i, name in enumerate(("canny", "depth", "openpose"))},
+        "shuffle": partial(controlnet, 5, **sd15(global_pool_conditions=True)),
+    },
     "SDXL": {
         "canny": partial(controlnet, 1, **sdxl(**SHAPE)),
         "depth": partial(controlnet, 2, **{**small("mid"), **SHAPE}),
@@ -100,6 +103,14 @@ class World:
         nets = MultiControlNetModel([self.nets[control["model"]] for control in controls])
         own = kind(**self.pipeline.components, controlnet=nets)
         return self._made(own, controls, cfg)
+
+    def alone(self, net: ControlNetModel, control: dict[str, Any]) -> np.ndarray:
+        """By diffusers' pipeline for one ControlNet of SD1.5, which pools as its configuration says."""
+        own = StableDiffusionControlNetPipeline(**self.pipeline.components, controlnet=net)
+        own.set_progress_bar_config(disable=True)
+        scale = control["strength"]
+        images = own(**self.arguments(), image=control["picture"], controlnet_conditioning_scale=scale).images
+        return np.asarray(images[0]).astype(float)
 
     def expected_of_unions(self, *controls: dict[str, Any]) -> np.ndarray:
         nets: Any = [self.nets["union"] for _ in controls]
@@ -181,6 +192,16 @@ def test_a_strength_of_2_and_one_of_0(world: World) -> None:
     controls = [control(0, "canny", strength=2.0), control(1, "depth", strength=0.0)]
     expected = world.expected(controls[0])
     assert near(world.found(*controls), expected, world.expected(control(0, "canny")))
+
+
+def test_shuffle_is_pooled_and_acts_on_conditional_rows(world: World) -> None:
+    if world.version != "SD1.5":
+        return
+    shuffle = control(0, "shuffle")
+    net = world.nets["shuffle"]
+    expected = world.alone(net, shuffle)
+    net.register_to_config(global_pool_conditions=False)
+    assert near(world.found(shuffle), expected, world.alone(net, shuffle))
 
 
 @pytest.mark.parametrize("maps", [["canny"], ["depth"], ["canny", "openpose"], ["depth", "canny", "soft edges"]])
