@@ -5,7 +5,6 @@ It is trained by `training.joint`.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from training.captions import vocabulary, write_tokenizer
 from training.codes import WHOLE
 from training.diffusion import SCHEDULER
+from training.runs import write_by_command
 
 CHANNELS, DEPTHS = (64, 64, 128), (1, 1, 1)
 TEXT = 64
@@ -179,13 +179,5 @@ def name_as_released(path: Path) -> None:
     save_file(tensors, path, metadata={"format": "pt"})
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Write the checkpoint.")
-    parser.add_argument("run", type=Path)
-    parser.add_argument("folder", type=Path)
-    args = parser.parse_args()
-    export(args.run, args.folder)
-
-
 if __name__ == "__main__":
-    main()
+    write_by_command("the checkpoint", export)

@@ -19,6 +19,11 @@ BATCH = {WINDOW: 16, WHOLE: 8}
 """Sides of what is seen, in cells of 8 px, and how many of it at a time."""
 
 
+def side_at(through: float, whole: float) -> int:
+    """WINDOW, and WHOLE in the last part of the time. through: how much of it is over. whole: that part."""
+    return WHOLE if through > 1 - whole else WINDOW
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
     """codes (B, 4, n, n); points (B, 5, 2) XY px of the window; rows: of `Codes`; size: of the window in px; corners (B, 2) XY

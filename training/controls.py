@@ -17,7 +17,7 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from torch import Tensor
 
 from training.checkpoint import Text, leave_out, pass_over_sizes, shape, time_ids, trained
-from training.codes import WHOLE, WINDOW, Batch, Codes
+from training.codes import WINDOW, Batch, Codes, side_at
 from training.diffusion import halves, loss_of, noisy
 from training.instantid import HINT, begin_heard, freeze_first
 from training.loop import Loop
@@ -84,7 +84,7 @@ def train(kind: str, data: Path, run: Path, minutes: float, highest: float, whol
     unet.requires_grad_(False)
 
     def errors_of(r: np.random.Generator, through: float) -> Tensor:
-        batch = codes.batch(WHOLE if through > 1 - whole else WINDOW, r)
+        batch = codes.batch(side_at(through, whole), r)
         return step_of(control, unet, batch, maps.of(batch), *texts_of(text, codes, batch.rows, r))
 
     loop.run(errors_of, 19, minutes, highest)

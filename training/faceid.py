@@ -5,7 +5,6 @@ Two layers make tokens of a face embedding, and a LoRA is in every attention of 
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import torch
@@ -16,6 +15,7 @@ from torch.nn.functional import normalize
 from lib_instantid.networks.projections import FaceProjection
 from training.adapter import Adapter
 from training.checkpoint import trained
+from training.runs import write_by_command
 
 TOKENS, INNER, RANK = 4, 512, 16
 
@@ -80,13 +80,5 @@ def export(run: Path, folder: Path) -> None:
     torch.save(model.half().released(), folder / NAME)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Write FaceID.")
-    parser.add_argument("run", type=Path)
-    parser.add_argument("folder", type=Path)
-    args = parser.parse_args()
-    export(args.run, args.folder)
-
-
 if __name__ == "__main__":
-    main()
+    write_by_command("FaceID", export)

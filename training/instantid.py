@@ -7,7 +7,6 @@ project's `draw_keypoints`.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from lib_instantid.encoders.face.keypoints import draw_keypoints
 from training.adapter import Adapter, face_resampler
 from training.checkpoint import part, trained
 from training.codes import WINDOW, Batch
+from training.runs import write_by_command
 
 HINT = (8, 16, 32, 64)
 
@@ -84,13 +84,5 @@ def export(run: Path, folder: Path) -> None:
     model.identitynet.save_pretrained(folder / "ControlNetModel")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Write IdentityNet and the adapter.")
-    parser.add_argument("run", type=Path)
-    parser.add_argument("folder", type=Path)
-    args = parser.parse_args()
-    export(args.run, args.folder)
-
-
 if __name__ == "__main__":
-    main()
+    write_by_command("IdentityNet and the adapter", export)

@@ -6,7 +6,6 @@ A resampler makes tokens of a vision tower's features of a picture, which learns
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from training import styles
 from training.adapter import Adapter, new_resampler
 from training.checkpoint import trained
 from training.codes import WHOLE, Batch, Codes
-from training.runs import load_pictures
+from training.runs import load_pictures, write_by_command
 
 SIDE, PATCH = 8 * WHOLE, 16
 """Of the pictures that the tower takes and of its patches, in px."""
@@ -135,13 +134,5 @@ def export(run: Path, folder: Path) -> None:
     model.tower.save_pretrained(folder / "image_encoder")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Write IP-Adapter Plus and its image encoder.")
-    parser.add_argument("run", type=Path)
-    parser.add_argument("folder", type=Path)
-    args = parser.parse_args()
-    export(args.run, args.folder)
-
-
 if __name__ == "__main__":
-    main()
+    write_by_command("IP-Adapter Plus and its image encoder", export)

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from training.adapter import References
 from training.checkpoint import Text, leave_out, new_unet, pass_over_sizes, time_ids
-from training.codes import WHOLE, WINDOW, Batch, Codes
+from training.codes import Batch, Codes, side_at
 from training.diffusion import halves, heard, loss_of, noisy
 from training.instantid import InstantID, freeze_first, maps_of
-from training.likeness import Likeness, trained, unlike
+from training.likeness import Likeness, likeness_of, unlike
 from training.loop import Loop, join
 from training.shapes import Shapes
 
@@ -82,10 +82,10 @@ def train(run: Path, minutes: float, highest: float, whole: float, frozen: bool,
     freeze_first(identitynet)
     if frozen:
         freeze_checkpoint(model)
-    likeness = trained(run) if asked else None
+    likeness = likeness_of(run) if asked else None
 
     def errors_of(r: np.random.Generator, through: float) -> Tensor:
-        batch = codes.batch(WHOLE if through > 1 - whole else WINDOW, r)
+        batch = codes.batch(side_at(through, whole), r)
         return step_of(model, codes, references, batch, r, not frozen and r.random() < ALONE, likeness)
 
     loop.run(errors_of, 17, minutes, highest)

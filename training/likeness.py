@@ -94,7 +94,7 @@ def train(run: Path, minutes: float) -> None:
     save(run / "likeness.pt", model=net.state_dict(), step=step)
 
 
-def trained(run: Path) -> Likeness:
+def likeness_of(run: Path) -> Likeness:
     net = Likeness().eval().requires_grad_(False)
     net.load_state_dict(torch.load(run / "likeness.pt", weights_only=True)["model"])
     return net

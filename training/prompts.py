@@ -18,12 +18,11 @@ from torch import Tensor, nn
 
 from training.adapter import References
 from training.checkpoint import leave_out, time_ids, trained
-from training.codes import WHOLE, WINDOW, Batch, Codes
+from training.codes import Batch, Codes, side_at
 from training.diffusion import halves, heard, loss_of, noisy
 from training.faceid import FaceID
 from training.ip_adapter import IPAdapter, Shown
-from training.likeness import trained as likeness_of
-from training.likeness import unlike
+from training.likeness import likeness_of, unlike
 from training.loop import Loop, join
 from training.shapes import Shapes
 
@@ -44,7 +43,8 @@ def train(kind: str, data: Path, run: Path, minutes: float, highest: float, whol
     torch.manual_seed(0)
     codes = Codes(run, Shapes())
     references = References(run, codes.number) if kind == "faceid" else None
-    given, likeness = given_to(references, data, codes), likeness_of(run)
+    likeness = likeness_of(run) if references else None
+    given = given_to(references, data, codes)
     unet, text, _ = trained(run)
     leave_out(unet)
     unet.requires_grad_(False)
@@ -53,7 +53,7 @@ def train(kind: str, data: Path, run: Path, minutes: float, highest: float, whol
     loop = Loop(run / f"{kind}.pt", model)
 
     def errors_of(r: np.random.Generator, through: float) -> Tensor:
-        batch = codes.batch(WHOLE if through > 1 - whole else WINDOW, r)
+        batch = codes.batch(side_at(through, whole), r)
         context, pooled = text(codes.captions(batch.rows, r, 0.1))
         captioned, there = heard(len(batch.rows), r)
         tokens = model(given(batch, r), there)

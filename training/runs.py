@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +54,12 @@ def save(path: Path, **state: Any) -> None:
 
 def restore(path: Path) -> dict[str, Any] | None:
     return torch.load(path, weights_only=True) if path.is_file() else None
+
+
+def write_by_command(what: str, export: Callable[[Path, Path], None]) -> None:
+    """The command `RUN FOLDER` that writes what was trained into a folder."""
+    parser = argparse.ArgumentParser(description=f"Write {what}.")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("folder", type=Path)
+    args = parser.parse_args()
+    export(args.run, args.folder)

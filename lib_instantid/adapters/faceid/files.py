@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib_instantid.adapters.faceid.recognise import (
-    ANTELOPE,
     FACE_RECOGNISER,
     FACEID_ADAPTER,
     PACKAGE,
     RECOGNISER_FILE,
+    by_antelope,
     recognise,
-    said_of,
 )
 from lib_instantid.adapters.tower_files import ENCODER, load_tower
 from lib_instantid.weights.system_files import ReleasedFile, SystemFiles
@@ -32,10 +31,10 @@ def _adapter(path: Path) -> FaceAdapter:
 
 
 def _by_antelope(path: Path) -> bool:
-    """See `FaceAdapter.by_antelope`."""
+    """Of the file, see `by_antelope`."""
     from lib_instantid.weights.reading import read_outline  # torch: seconds to import
 
-    return ANTELOPE in said_of(read_outline(path))
+    return by_antelope(read_outline(path))
 
 
 def _recogniser(path: Path) -> FaceRecogniser:

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from lib_instantid.adapters.adapter_files import AdapterFile
 from lib_instantid.adapters.faceid.lora import Layers, read_lora
-from lib_instantid.adapters.faceid.recognise import ANTELOPE, said_of
+from lib_instantid.adapters.faceid.recognise import by_antelope, said_of
 from lib_instantid.networks.adapter import PromptTokens
 from lib_instantid.networks.projections import FacePlusProjection, FaceProjection
 from lib_instantid.networks.resampler import Resampler
@@ -49,8 +49,8 @@ class FaceAdapter(AdapterFile):
 
     @property
     def by_antelope(self) -> bool:
-        """Whether it says that it was trained with antelopev2; the released ones were trained with buffalo_l."""
-        return ANTELOPE in said_of(self.outline)
+        """See `recognise.by_antelope`."""
+        return by_antelope(self.outline)
 
     @property
     def version(self) -> str | None:

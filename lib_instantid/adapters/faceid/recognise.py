@@ -34,6 +34,11 @@ def recognise(weights: Weights) -> Recognised | None:
     return None
 
 
+def by_antelope(weights: Weights) -> bool:
+    """Whether an adapter says that it was trained with antelopev2; the released ones were trained with buffalo_l."""
+    return ANTELOPE in said_of(weights)
+
+
 def said_of(weights: Weights) -> str:
     """A file's name and what its metadata call the model, in lower case."""
     return " ".join((*own_names(weights), weights.path.name)).lower()
