@@ -13,7 +13,6 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lib_instantid.encoders.face.geometry import align
 from lib_instantid.networks.resampler import Resampler
@@ -93,19 +92,6 @@ class References:
         files = sorted((run / "embeddings").glob("embeddings-*.npy"), key=lambda p: int(p.stem.split("-")[1]))
         self._of = {int(p.stem.split("-")[1]): torch.from_numpy(np.load(p)) for p in files}
         self._number = number
-
-    def exactly(self, rows: np.ndarray, index: np.ndarray) -> Tensor:
-        """(B, 512) of length 1: of the very pictures. index: of each row's picture in its hundred people."""
-        found = [self._of[int(self._number[row]) // 100 * 100][int(index[row])] for row in rows]
-        return F.normalize(torch.stack(found))
-
-    def person(self, rows: np.ndarray) -> Tensor:
-        """(B, 512) of length 1: the mean direction of all pictures of the same person."""
-        found = []
-        for row in rows:
-            own, first = self._own(int(self._number[row]))
-            found.append(F.normalize(self._of[first][own]).mean(0))
-        return F.normalize(torch.stack(found))
 
     def of(self, rows: np.ndarray, r: np.random.Generator) -> Tensor:
         """(B, 512), raw."""

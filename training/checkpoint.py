@@ -60,19 +60,6 @@ def begin_as_identity(unet: UNet2DConditionModel) -> None:
     unet.add_embedding.linear_1.weight[:, TEXT:] = 0
 
 
-def leave_out(net: nn.Module) -> None:
-    """Do not compute most residual blocks of the widest level, in UNet or ControlNet, which cost a quarter of a step.
-
-    They stay what `begin_as_identity` made of them: the identity, or the layer that brings two inputs to one.
-    """
-    costly = [net.down_blocks[0].resnets[1], *(net.up_blocks[2].resnets[:2] if hasattr(net, "up_blocks") else ())]
-    for block in costly:
-        same = block.conv_shortcut or nn.Identity()
-        block.requires_grad_(False)
-        same.requires_grad_(True)
-        block.forward = lambda x, _temb, same=same: same(x)
-
-
 def pass_over_sizes(net: nn.Module) -> None:
     """Never train what UNet or ControlNet reads of sizes and crops, see `begin_as_identity`."""
 

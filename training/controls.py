@@ -16,7 +16,7 @@ import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from torch import Tensor
 
-from training.checkpoint import Text, leave_out, pass_over_sizes, shape, time_ids, trained
+from training.checkpoint import Text, pass_over_sizes, shape, time_ids, trained
 from training.codes import WINDOW, Batch, Codes, side_at
 from training.diffusion import halves, loss_of, noisy
 from training.instantid import HINT, begin_heard, freeze_first
@@ -78,8 +78,6 @@ def train(kind: str, data: Path, run: Path, minutes: float, highest: float, whol
     begin_heard(control, maps.of(codes.batch(WINDOW, np.random.default_rng(0))), HEARD)
     loop = Loop(state_of(run, kind), control)
     freeze_first(control)
-    for net in (unet, control):
-        leave_out(net)
     pass_over_sizes(control)
     unet.requires_grad_(False)
 

@@ -43,6 +43,20 @@ def noisy(codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return kept.sqrt() * codes + (1 - kept).sqrt() * noise, kept.sqrt() * noise - (1 - kept).sqrt() * codes, steps
 
 
+def onward(x: Tensor, answer: Tensor, steps: Tensor, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Where a sampler goes from x: with less noise, their v towards the true codes, and the steps.
+
+    What a model makes of true codes with noise says little of what it makes of its own: each step's errors were left to the
+    next, and likeness fell from 0.38 at step 699 to 0.26 at the end. answer: the model's v at x.
+    """
+    kept = ALPHAS[steps][:, None, None, None]
+    picture, noise = kept.sqrt() * x - (1 - kept).sqrt() * answer, (1 - kept).sqrt() * x + kept.sqrt() * answer
+    less = (steps * (0.1 + 0.8 * torch.rand(len(steps)))).long()
+    kept = ALPHAS[less][:, None, None, None]
+    x = kept.sqrt() * picture + (1 - kept).sqrt() * noise
+    return x, (kept.sqrt() * x - codes) / (1 - kept).sqrt(), less
+
+
 FACE = 3.0
 """What a cell of the face counts, beside another one."""
 

@@ -1,4 +1,4 @@
-"""The face models: `python -m training.faces recogniser|judge|detector DATA RUN`, and `export FOLDER RUN`.
+"""The face models: `python -m training.faces recogniser|critic|judge|detector DATA RUN`, and `export FOLDER RUN`.
 
 Files and signatures are antelopev2's. The judge is another recogniser, which only measures.
 """
@@ -18,7 +18,7 @@ from training.recognisers import new_recogniser, train_recogniser
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train a face model, or write them all.")
-    parser.add_argument("kind", choices=("recogniser", "judge", "detector", "export"))
+    parser.add_argument("kind", choices=("recogniser", "critic", "judge", "detector", "export"))
     parser.add_argument("data", type=Path, help="of export: the folder to write to")
     parser.add_argument("run", type=Path)
     parser.add_argument("--steps", type=int, default=2000)

@@ -17,16 +17,19 @@ import torch
 from torch import Tensor, nn
 
 from training.adapter import References
-from training.checkpoint import Text, leave_out, new_unet, pass_over_sizes, time_ids
+from training.checkpoint import Text, new_unet, pass_over_sizes, time_ids
 from training.codes import Batch, Codes, side_at
-from training.diffusion import halves, heard, loss_of, noisy
+from training.diffusion import ALPHAS, halves, heard, loss_of, noisy, onward
 from training.instantid import InstantID, freeze_first, maps_of
-from training.likeness import Likeness, likeness_of, unlike
+from training.likeness import Likeness, unlike
 from training.loop import Loop, join
 from training.shapes import Shapes
 
 ALONE = 0.1
 """The part of the steps in which the checkpoint is alone."""
+
+OWN = slice(0, None, 2)
+"""Of a batch, what goes on from where the model itself comes to, see `onward`."""
 
 
 def new_model(run: Path) -> nn.ModuleDict:
@@ -50,16 +53,27 @@ def step_of(
     instantid = model["instantid"]
     tokens = instantid.adapter.image_proj((references.of(batch.rows, r) * faced[:, None])[:, None])
     instantid.adapter.scale(float(not alone))
+    maps = maps_of(batch)
+
+    def answer_to(x: Tensor, steps: Tensor, rows: slice) -> Tensor:
+        added = {"text_embeds": pooled[rows], "time_ids": time_ids(len(x))}
+        residuals = {}
+        if not alone:
+            down, middle = instantid.identitynet(x, steps, tokens[rows], maps[rows], added_cond_kwargs=added, return_dict=False)
+            residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
+        return model["unet"](x, steps, (context[rows], [tokens[rows]]), added_cond_kwargs=added, **residuals).sample.float()
+
     x, v, steps = noisy(batch.codes)
-    added = {"text_embeds": pooled, "time_ids": time_ids(len(x))}
-    residuals = {}
+    weights = torch.ones(len(x))
     if not alone:
-        down, middle = instantid.identitynet(x, steps, tokens, maps_of(batch), added_cond_kwargs=added, return_dict=False)
-        residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
-    answer = model["unet"](x, steps, (context, [tokens]), added_cond_kwargs=added, **residuals).sample
-    errors = loss_of(answer, v, batch)
+        with torch.no_grad():
+            found = onward(x[OWN], answer_to(x[OWN], steps[OWN], OWN), steps[OWN], batch.codes[OWN])
+        x[OWN], v[OWN], steps[OWN] = found
+        weights[OWN] = 1 - ALPHAS[steps[OWN]]
+    answer = answer_to(x, steps, slice(None))
+    errors = weights * loss_of(answer, v, batch)
     if likeness is not None and not alone:
-        errors = errors + faced * unlike(likeness, batch, x, answer, steps, references.person(batch.rows))
+        errors = errors + faced * unlike(likeness, batch, x, answer, steps, codes.number[batch.rows])
     return halves(errors, steps)
 
 
@@ -77,12 +91,11 @@ def train(run: Path, minutes: float, highest: float, whole: float, frozen: bool,
     loop = Loop(run / "joint.pt", model, frozen=frozen)
     identitynet = model["instantid"].identitynet
     for net in (model["unet"], identitynet):
-        leave_out(net)
         pass_over_sizes(net)
     freeze_first(identitynet)
     if frozen:
         freeze_checkpoint(model)
-    likeness = likeness_of(run) if asked else None
+    likeness = Likeness(run, np.unique(codes.number)) if asked else None
 
     def errors_of(r: np.random.Generator, through: float) -> Tensor:
         batch = codes.batch(side_at(through, whole), r)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, distributed, nn
+from torch.nn import functional
 
 from training.diffusion import follow, rate_at
 from training.runs import Log, restore, save
@@ -64,7 +66,8 @@ class Loop:
         while through < 1:
             r = np.random.default_rng((seed, rank, self._step))
             torch.manual_seed(int(r.integers(2**31)))
-            errors = errors_of(r, through)
+            with quicker():
+                errors = errors_of(r, through)
             errors.mean().backward()
             update(trained, optimiser, rate_at(self._step, through, highest))
             self._step += 1
@@ -85,6 +88,23 @@ def join() -> None:
     """Meet the other processes, if `torchrun` began several."""
     if "WORLD_SIZE" in os.environ:
         distributed.init_process_group("gloo", timeout=timedelta(hours=1))
+
+
+@contextmanager
+def quicker() -> Iterator[None]:
+    """Layers are computed in bfloat16. Attention, which is slower in it on a CPU, is not."""
+    attention = functional.scaled_dot_product_attention
+
+    def whole(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            return attention(query.float(), key.float(), value.float(), **options)
+
+    functional.scaled_dot_product_attention = whole
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            yield
+    finally:
+        functional.scaled_dot_product_attention = attention
 
 
 def update(trained: list[nn.Parameter], optimiser: torch.optim.Optimizer, rate: float) -> None:

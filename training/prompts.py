@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from training.adapter import References
-from training.checkpoint import leave_out, time_ids, trained
+from training.checkpoint import time_ids, trained
 from training.codes import Batch, Codes, side_at
 from training.diffusion import halves, heard, loss_of, noisy
 from training.faceid import FaceID
 from training.ip_adapter import IPAdapter, Shown
-from training.likeness import likeness_of, unlike
+from training.likeness import Likeness, unlike
 from training.loop import Loop, join
 from training.shapes import Shapes
 
@@ -43,10 +43,9 @@ def train(kind: str, data: Path, run: Path, minutes: float, highest: float, whol
     torch.manual_seed(0)
     codes = Codes(run, Shapes())
     references = References(run, codes.number) if kind == "faceid" else None
-    likeness = likeness_of(run) if references else None
+    likeness = Likeness(run, np.unique(codes.number)) if references else None
     given = given_to(references, data, codes)
     unet, text, _ = trained(run)
-    leave_out(unet)
     unet.requires_grad_(False)
     text.requires_grad_(False)
     model = KINDS[kind](unet)
@@ -62,7 +61,7 @@ def train(kind: str, data: Path, run: Path, minutes: float, highest: float, whol
         answer = unet(x, steps, (context * captioned[:, None, None], [tokens]), added_cond_kwargs=added).sample
         errors = loss_of(answer, v, batch)
         if references is not None:
-            errors = errors + there * unlike(likeness, batch, x, answer, steps, references.person(batch.rows))
+            errors = errors + there * unlike(likeness, batch, x, answer, steps, codes.number[batch.rows])
         return halves(errors, steps)
 
     loop.run(errors_of, 17, minutes, highest)

@@ -1,6 +1,7 @@
-"""The recogniser and the judge: a face as 512 numbers, as antelopev2's.
+"""The recogniser, the critic and the judge: a face as 512 numbers, as antelopev2's.
 
-The judge is of another architecture and trained on other people; nothing is ever conditioned on it.
+Each is of another architecture. The critic is asked beside the recogniser in training, and is not shipped. The judge is trained
+on other people; nothing is ever conditioned on it or trained with it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from training import styles
 from training.runs import Log, load_pictures, restore, save
 
 EMBEDDING = 512
-PEOPLE = {"recogniser": (0, 500_000), "judge": (500_000, 1_000_000)}
+PEOPLE = {"recogniser": (0, 500_000), "critic": (0, 500_000), "judge": (500_000, 1_000_000)}
 MARGIN, SHARPNESS = 0.3, 22.0
 
 
@@ -69,10 +70,24 @@ def new_recogniser() -> nn.Sequential:
     return nn.Sequential(*layers, *_head(before), nn.BatchNorm1d(EMBEDDING, affine=False))
 
 
+def new_critic() -> nn.Sequential:
+    layers: list[nn.Module] = []
+    before = 3
+    for width, depth in ((16, 1), (32, 1), (64, 2), (112, 2)):
+        for _ in range(depth):
+            layers += [conv(before, width), nn.ReLU()]
+            before = width
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers, *_head(before), nn.BatchNorm1d(EMBEDDING, affine=False))
+
+
 def new_judge() -> nn.Sequential:
     layers = [conv(3, 16, 5, 2), nn.ReLU(), Separable(16, 24, 2), Separable(24, 24), Separable(24, 48, 2), Separable(48, 48)]
     layers += [Separable(48, 80, 2), Separable(80, 80), Separable(80, 80)]
     return nn.Sequential(*layers, *_head(80), nn.BatchNorm1d(EMBEDDING, affine=False))
+
+
+NEW = {"recogniser": new_recogniser, "critic": new_critic, "judge": new_judge}
 
 
 def crop(picture: np.ndarray, points: np.ndarray, r: np.random.Generator) -> np.ndarray:
@@ -96,7 +111,7 @@ def train_recogniser(kind: str, data: Path, run: Path, steps: int, minutes: floa
     picture = [p for chunk in pictures for p in chunk]
     points = np.concatenate([v["points"] for v in views])
     people, label = np.unique(np.concatenate([v["number"] for v in views]), return_inverse=True)
-    net = new_recogniser() if kind == "recogniser" else new_judge()
+    net = NEW[kind]()
     centres = nn.Parameter(torch.randn(len(people), EMBEDDING) * 0.05)
     optimiser = torch.optim.Adam([*net.parameters(), centres], lr=2e-3, betas=(0.9, 0.99))
     step, state = 0, restore(run / f"{kind}.pt")
