@@ -1,5 +1,5 @@
-# make demo   the main job with stand-in weights: outputs/demo.png      make test   everything that CI runs
-# make page   a page to use InstantID without a WebUI, on stand-in weights: http://127.0.0.1:7861
+# make demo   pictures of two people by the small model: outputs/demo.png      make test   everything that CI runs
+# make page   a page to use InstantID without a WebUI, with the small model: http://127.0.0.1:7861
 # make env    only the environment, .venv            make oracle   the environment of insightface, .oracle
 # make .training/ready   the environment of training/, which nothing else needs
 PYTHON ?= python3
@@ -57,4 +57,4 @@ oracle: .oracle/ready
 	touch $@
 
 clean:
-	rm -rf .venv .oracle .training .page-* outputs stand-ins
+	rm -rf .venv .oracle .training .page-* outputs

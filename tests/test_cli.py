@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from lib_instantid.cli import main
+from lib_instantid.hosts.diffusers.small_model import PEOPLE
 from tests.encoders.face.scenes import GREEN, squares
 from tests.hosts.single_file import write_single_file
 
@@ -239,22 +240,38 @@ def test_an_error_is_one_sentence_and_makes_no_picture(
     assert not (tmp_path / "x.png").exists()
 
 
-def test_the_demo_writes_its_picture_and_its_numbers(tmp_path: Path) -> None:
-    arguments = ["demo", "--out", str(tmp_path / "outputs"), "--stand-ins", str(tmp_path / "stand-ins")]
+def test_the_demo_writes_its_sheet_and_its_numbers(tmp_path: Path) -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "lib_instantid", *arguments], capture_output=True, text=True, cwd=ROOT, check=True
+        [sys.executable, "-m", "lib_instantid", "demo", "--out", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
     )
-    assert "no likeness" in run.stdout.splitlines()[0]
+    assert "rendered people only" in run.stdout.splitlines()[0]
     assert re.search(r"demo\.json: \d+ s, at most \d+ MB of memory$", run.stdout.strip())
-    assert "20/20" in run.stderr  # the progress bar
-    assert Image.open(tmp_path / "outputs" / "demo.png").size == (3 * 512, 512)
-    values = json.loads((tmp_path / "outputs" / "demo.json").read_text())
-    person = values["settings"]["people"][0]
-    assert person["embedding_norm"] > 2
-    assert person["keypoints_px"][0] == [203.0, 101.0]
-    assert set(values["timings_s"]) == {"loading", "faces", "tokens and maps", "sampling", "similarity"}
-    assert len(values["pictures"][0]["similarity"]) == 1
-    assert values["peak_memory_mb"] < 3000
+    assert Image.open(tmp_path / "demo.png").width > 5 * Image.open(tmp_path / "demo.png").height / 2
+    values = json.loads((tmp_path / "demo.json").read_text())
+    assert [len(person["pictures"]) for person in values["people"]] == [5, 5]
+    for person in values["people"]:
+        for picture in person["pictures"]:
+            others = [value for name, value in picture["likeness"].items() if name != person["photo"]]
+            assert picture["likeness"][person["photo"]] > max(others)
+    assert values["peak_memory_mb"] < 2000
+
+
+def test_without_a_checkpoint_the_small_model_makes_the_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "x.png"
+    given = ["generate", "--photo", str(PEOPLE[0]), "--prompt", "a portrait", "--steps", "2", "--out", str(out)]
+    assert main(given) == 0
+    assert "rendered people only" in capsys.readouterr().out
+    assert Image.open(out).size == (192, 192)
+
+
+def test_other_weights_need_their_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["generate", "--adapter", "a.bin", "--photo", str(PEOPLE[0]), "--prompt", "x", "--out", str(tmp_path / "x.png")]
+    assert main(given) == 1
+    assert "--adapter needs the checkpoint that it is for" in capsys.readouterr().err
 
 
 def test_a_command_without_its_action_names_those_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
@@ -267,5 +284,6 @@ def test_the_page_takes_the_weights_the_face_models_and_its_own_options(capsys: 
     with pytest.raises(SystemExit, match="0"):
         main(["page", "--help"])
     text = capsys.readouterr().out
-    weights = ("--checkpoint", "--adapter", "--identitynet", "--device", "--face-models", "--provider", "--stand-ins")
-    assert [option for option in (*weights, "--identities", "--out", "--host", "--port") if f"{option} " not in text] == []
+    weights = ("--checkpoint", "--adapter", "--identitynet", "--device", "--face-models", "--provider")
+    own = ("--identities", "--size", "--steps", "--out", "--host", "--port")
+    assert [option for option in (*weights, *own) if f"{option} " not in text] == []

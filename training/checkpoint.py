@@ -5,6 +5,7 @@ It is trained by `training.joint`.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,9 @@ def export(run: Path, folder: Path) -> None:
     )
     pipeline.to(dtype=torch.float16).save_pretrained(folder)
     name_as_released(folder / "text_encoder" / "model.safetensors")
+    for own in ("tokenizer", "tokenizer_2"):
+        for name in ("vocab.json", "merges.txt"):  # transformers 5 leaves these out, and 4 needs them
+            shutil.copy(run / "tokenizer" / name, folder / own)
 
 
 @torch.no_grad()

@@ -91,7 +91,7 @@ def rate_at(step: int, through: float, highest: float) -> float:
 
 
 @torch.no_grad()
-def follow(mean: nn.Module, model: nn.Module, step: int, keep: float = 0.99) -> None:
+def follow(mean: nn.Module, model: nn.Module, step: int, keep: float = 0.95) -> None:
     keep = min(keep, (1 + step) / (10 + step))
     for old, new in zip(mean.parameters(), model.parameters(), strict=True):
         old.lerp_(new, 1 - keep)

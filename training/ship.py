@@ -32,8 +32,9 @@ def main() -> None:
     checkpoint.export(args.run, args.folder / "checkpoint")
     instantid.export(args.run, args.folder)
     controls.export(args.run, args.folder)
-    faceid.export(args.run, args.folder)
-    ip_adapter.export(args.run, args.folder)
+    for one, state in ((faceid, "faceid.pt"), (ip_adapter, "ip_adapter.pt")):
+        if (args.run / state).is_file():  # they may be trained later
+            one.export(args.run, args.folder)
     faces.export(args.run, args.folder)
     write_people(args.folder / "people")
     print(f"{sum(path.stat().st_size for path in args.folder.rglob('*') if path.is_file()) / 1e6:.1f} MB")

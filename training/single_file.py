@@ -1,8 +1,9 @@
 """The checkpoint as one file for A1111 and Forge: `python -m training.single_file CHECKPOINT OUT.safetensors --merges FILE`.
 
-Two things of those WebUIs are fixed in their code, so the file is made to fit them, without a change in what it computes:
+Three things of those WebUIs are fixed in their code, so the file is made to fit them, without a change in what it computes:
 - norms have 32 groups, the small VAE's 8: its layers are given four times as many channels, the new ones all zero;
-- tokens are CLIP's 49,408: each word of the small vocabulary lies at CLIP's number, every other token is zero.
+- tokens are CLIP's 49,408: each word of the small vocabulary lies at CLIP's number, every other token is zero;
+- the second text encoder's inner layers are four times as wide as the others, here twice: the rest is zero.
 
 Tensors without numbers, `v_pred` and `ztsnr`, tell the WebUIs what it predicts.
 
@@ -75,6 +76,13 @@ def clip_sized(table: Tensor, numbers: dict[int, int]) -> Tensor:
     return whole
 
 
+def inner_wider(name: str, tensor: Tensor) -> Tensor:
+    """A tensor of open_clip with the inner layers twice as wide, the new half zero."""
+    if ".mlp.c_fc." in name:
+        return torch.cat([tensor, torch.zeros_like(tensor)])
+    return torch.cat([tensor, torch.zeros_like(tensor)], dim=1) if name.endswith(".mlp.c_proj.weight") else tensor
+
+
 def tensors_of(pipeline: Any, merges: Path) -> dict[str, Tensor]:
     numbers = clip_numbers(pipeline.tokenizer, merges)
     found = {f"model.diffusion_model.{ldm_name(k)}": v for k, v in pipeline.unet.state_dict().items()}
@@ -86,7 +94,7 @@ def tensors_of(pipeline: Any, merges: Path) -> dict[str, Tensor]:
     found |= {f"conditioner.embedders.0.transformer.{k}": v for k, v in first.items()}
     second = open_clip(pipeline.text_encoder_2.state_dict())
     second["token_embedding.weight"] = clip_sized(second["token_embedding.weight"], numbers)
-    found |= {f"conditioner.embedders.1.model.{k}": v for k, v in second.items()}
+    found |= {f"conditioner.embedders.1.model.{k}": inner_wider(k, v) for k, v in second.items()}
     scheduling = pipeline.scheduler.config
     marks = {V_PREDICTION: scheduling.prediction_type == "v_prediction", ZERO_SNR: scheduling.rescale_betas_zero_snr}
     found |= {name: torch.zeros(0) for name, meant in marks.items() if meant}

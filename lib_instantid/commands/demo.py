@@ -1,38 +1,56 @@
-"""`demo`: makes a picture from a real photo with stand-in weights."""
+"""`demo`: makes pictures of two people with the small model, and one sheet of them."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
-import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lib_instantid.commands.generate import open_small_host
 from lib_instantid.commands.options import Subparsers, quiet_libraries
+from lib_instantid.encoders.face.similarity import NO_FACE, similarities
+from lib_instantid.hosts.diffusers.small_model import NOTE, PEOPLE, REQUEST, SIZE, open_judge
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL import Image
 
+    from lib_instantid.encoders.face.analyser import FaceAnalyser
+    from lib_instantid.encoders.face.faces import Floats
     from lib_instantid.hosts.diffusers.host import DiffusersHost
-    from lib_instantid.hosts.diffusers.request import GenerationRequest, Result
+    from lib_instantid.hosts.diffusers.request import GenerationRequest
 
-ASTRONAUT_POINTS = ((203.0, 101.0), (246.0, 103.5), (225.0, 126.0), (205.0, 141.0), (243.0, 141.5))
-"""(5, 2) XY in pixels: eyes, nose and mouth corners in scikit-image's `astronaut` (Eileen Collins, NASA, public domain)."""
+SEED = 3
+SHOWN = PEOPLE[:2]
 
-ASTRONAUT_SIZE = 512
-WIDTH, HEIGHT, STEPS = 512, 512, 20
-NOTE = (
-    "Stand-in weights (random, of the real layout) give no likeness; for real ones run "
-    "`python -m lib_instantid models --download`, then `generate`."
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """A picture that is made of each person. turn: yaw, pitch and roll of the head in degrees. middle: of the five points.
+    eyes: the distance between them if the head is not turned. Both are fractions of the picture's side."""
+
+    prompt: str
+    turn: tuple[float, float, float]
+    middle: tuple[float, float] = (0.5, 0.55)
+    eyes: float = 0.16
+
+
+SCENES = (
+    Scene(prompt="photo of a person, blue background, white shirt", turn=(0, 0, 0)),
+    Scene(prompt="photo of a person, green background, red sweater", turn=(30, 0, 0), middle=(0.45, 0.55)),
+    Scene(prompt="photo of a person, yellow background, black jacket", turn=(-25, 5, 12), eyes=0.18),
+    Scene(prompt="pencil sketch of a person, white background", turn=(10, 0, -8)),
+    Scene(prompt="oil painting of a person, purple background", turn=(-12, 0, 0), middle=(0.55, 0.55)),
 )
 
 
 def add_parser(commands: Subparsers) -> None:
-    parser = commands.add_parser("demo", help="the main job on a real photo with stand-in weights")
+    parser = commands.add_parser("demo", help="two people in the same scenes, made by the small model, on one sheet")
     parser.add_argument("--out", type=Path, default=Path("outputs"), help="folder of demo.png and demo.json (outputs)")
-    parser.add_argument("--stand-ins", type=Path, default=Path("stand-ins"), help="folder of the stand-in weights")
     parser.set_defaults(run=run)
 
 
@@ -40,115 +58,106 @@ def run(args: argparse.Namespace) -> None:
     print(NOTE)
     quiet_libraries()
     started = time.perf_counter()
-    host = open_stand_in_host(args.stand_ins)
-    loaded = time.perf_counter()
-    request = _request()
-    result = host.generate(request)
+    host, judge = open_small_host(), open_judge()
+    references = [judge.faces(_pixels(photo))[0].embedding for photo in SHOWN]
+    rows = [[_make(host, judge, scene, photo, references) for scene in SCENES] for photo in SHOWN]
     args.out.mkdir(parents=True, exist_ok=True)
-    side_by_side(result).save(args.out / "demo.png")
-    values = _values(request, result, loaded - started)
+    sheet(rows).save(args.out / "demo.png")
+    people = [{"photo": photo.name, "pictures": [made.values for made in row]} for photo, row in zip(SHOWN, rows, strict=True)]
+    seconds, memory = round(time.perf_counter() - started, 1), _peak_memory_mb()
+    values = {"note": NOTE, "people": people, "seconds": seconds, "peak_memory_mb": memory}
     (args.out / "demo.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    print(
-        f"{args.out / 'demo.png'}, {args.out / 'demo.json'}: {time.perf_counter() - started:.0f} s, "
-        f"at most {values['peak_memory_mb']} MB of memory"
-    )
+    print(f"{args.out / 'demo.png'}, {args.out / 'demo.json'}: {seconds:.0f} s, at most {memory} MB of memory")
 
 
-def open_stand_in_host(folder: Path) -> DiffusersHost:
-    """The diffusers host with stand-in weights, which are written into the folder if it does not exist."""
-    import torch
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Made:
+    """A picture of a scene. keypoint_map: (H, W, 3) uint8 RGB. likeness: to each person of `SHOWN`, None without a face.
+    values: for JSON."""
 
-    from lib_instantid.adapters import LOADERS, SEVERAL, SYSTEM_FILES
-    from lib_instantid.encoders.face.analyser import open_analyser
-    from lib_instantid.encoders.face.photos import Photos
-    from lib_instantid.hosts.diffusers.checkpoint import load_pipeline
-    from lib_instantid.hosts.diffusers.host import DiffusersHost
-    from lib_instantid.hosts.diffusers.sources import LoadedSources
-    from lib_instantid.weights.finding import find_models, find_role, named_files
-
-    if not folder.is_dir():
-        _write_stand_ins(folder)
-    there = {model.role for model in find_models([folder], SYSTEM_FILES)}
-    single = {role: load for role, load in LOADERS.items() if role in there and role not in SEVERAL}
-    networks = {role: load(find_role(folder, role, SYSTEM_FILES)) for role, load in single.items()}
-    several = {role: named_files(folder, role, SYSTEM_FILES) for role in SEVERAL if role in there}
-    analyser = Photos(open_analyser("builtin", folder))
-    sources = LoadedSources(
-        analyser=analyser,
-        identities=folder / "identities",
-        networks=networks,
-        files=several,
-        load=lambda role, path: LOADERS[role](path),
-    )
-    return DiffusersHost(load_pipeline(folder / "checkpoint", torch.float32), sources)
+    picture: Image.Image
+    keypoint_map: np.ndarray
+    likeness: tuple[float | None, ...]
+    values: dict[str, Any]
 
 
-def _write_stand_ins(folder: Path) -> None:
-    """Write the stand-ins to a folder beside this one and rename it, so that the folder is never incomplete."""
-    from lib_instantid.hosts.stand_ins.face_models import write_face_models
-    from lib_instantid.hosts.stand_ins.weights import write_weights
+def _make(host: DiffusersHost, judge: FaceAnalyser, scene: Scene, photo: Path, references: Sequence[Floats]) -> Made:
+    import numpy as np
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=folder.name, dir=folder.parent))
-    try:
-        write_weights(unfinished)
-        write_face_models(unfinished / "antelopev2")
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    from lib_instantid.hosts.diffusers.metadata import metadata_of
+
+    request = request_of(scene, photo)
+    result = host.generate(request)
+    picture = result.pictures[0].image
+    likeness = similarities(judge, np.asarray(picture), references)
+    named = {path.name: None if value is None else round(value, 4) for path, value in zip(SHOWN, likeness, strict=True)}
+    values = {**metadata_of(request, result), "likeness": named}
+    return Made(picture=picture, keypoint_map=result.control_maps[0], likeness=likeness, values=values)
 
 
-def _request() -> GenerationRequest:
-    from PIL import Image
-    from skimage.data import astronaut
-
+def request_of(scene: Scene, photo: Path) -> GenerationRequest:
+    """What the small model is asked for."""
     from lib_instantid.adapters.settings import settings_from_dict
     from lib_instantid.hosts.diffusers.request import GenerationRequest
 
-    points = [(x / ASTRONAUT_SIZE, y / ASTRONAUT_SIZE) for x, y in ASTRONAUT_POINTS]
-    person = {"photos": [Image.fromarray(astronaut())], "photo_keypoints": [points]}
-    settings = settings_from_dict({"enabled": True, "people": [person], "report_similarity": True})
-    return GenerationRequest(prompt="portrait of an astronaut", width=WIDTH, height=HEIGHT, steps=STEPS, settings=settings)
+    person = {"photos": [photo], "keypoints": placed(scene)}
+    settings = settings_from_dict({"enabled": True, "people": [person], "face_region": "everywhere"})
+    return GenerationRequest(prompt=scene.prompt, seed=SEED, settings=settings, **REQUEST)
 
 
-def _values(request: GenerationRequest, result: Result, loading: float) -> dict[str, Any]:
-    from lib_instantid.hosts.diffusers.metadata import metadata_of
+def placed(scene: Scene) -> list[list[float]]:
+    """The five points of the average head in a scene: (5, 2) XY, as fractions of the picture's side."""
+    import cv2
+    import numpy as np
 
-    values = metadata_of(request, result)
-    values["timings_s"] = {"loading": round(loading, 3), **values["timings_s"]}
-    return {"note": NOTE, **values, "peak_memory_mb": _peak_memory_mb()}
+    from lib_instantid.encoders.face.head_points import five_of
+    from lib_instantid.encoders.face.mean_shape import MEAN_SHAPE
+
+    yaw, pitch, roll = np.radians(scene.turn)
+    turn = np.eye(3)
+    for axis in ((0, 0, roll), (pitch, 0, 0), (0, yaw, 0)):
+        turn = turn @ cv2.Rodrigues(np.array(axis, dtype=float))[0]
+    five = five_of(MEAN_SHAPE)
+    five = (five - five.mean(axis=0)) / np.linalg.norm(five[1] - five[0])
+    points: list[list[float]] = ((five @ turn.T)[:, :2] * scene.eyes + scene.middle).tolist()
+    return points
+
+
+GAP, LINE = 6, 20
+"""Between the panels of the sheet, and the height of a line of text, in pixels."""
+
+
+def sheet(rows: Sequence[Sequence[Made]]) -> Image.Image:
+    """A row for each person: the photo, then each picture with its keypoint map beside it and its likeness below."""
+    from PIL import Image, ImageDraw
+
+    across, down = SIZE + SIZE // 3 + 2 * GAP, SIZE + LINE + GAP
+    whole = Image.new("RGB", (SIZE + GAP + across * len(SCENES) + GAP, down * len(rows) + GAP), "white")
+    draw = ImageDraw.Draw(whole)
+    for number, (photo, row) in enumerate(zip(SHOWN, rows, strict=True)):
+        top = GAP + number * down
+        whole.paste(Image.open(photo).convert("RGB"), (GAP, top))
+        draw.text((GAP, top + SIZE + 3), f"photo of {photo.stem}", fill="black")
+        for column, made in enumerate(row):
+            left = SIZE + 3 * GAP + column * across
+            whole.paste(made.picture, (left, top))
+            whole.paste(Image.fromarray(made.keypoint_map).resize((SIZE // 3, SIZE // 3)), (left + SIZE, top))
+            draw.text((left, top + SIZE + 3), _below(made, number), fill="black")
+    return whole
+
+
+def _below(made: Made, number: int) -> str:
+    own, (other,) = made.likeness[number], [value for i, value in enumerate(made.likeness) if i != number]
+    return NO_FACE if own is None else f"likeness {own:.2f}, to the other {other:.2f}"
+
+
+def _pixels(photo: Path) -> np.ndarray:
+    from lib_instantid.encoders.face.picture import read_picture
+
+    return read_picture(photo, "photo")
 
 
 def _peak_memory_mb() -> int:
     import resource  # not on Windows, which has no make either
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-
-
-def side_by_side(result: Result) -> Any:
-    """The photo with its five points, the keypoint map and the result, as one Pillow picture."""
-    import numpy as np
-    from PIL import Image
-    from skimage.data import astronaut
-
-    photo = _with_points(astronaut(), np.array(ASTRONAUT_POINTS))
-    panels = [photo, result.control_maps[0], np.asarray(result.pictures[0].image)]
-    height = max(panel.shape[0] for panel in panels)
-    resized = [Image.fromarray(panel).resize((panel.shape[1] * height // panel.shape[0], height)) for panel in panels]
-    whole = Image.new("RGB", (sum(panel.width for panel in resized), height))
-    left = 0
-    for panel in resized:
-        whole.paste(panel, (left, 0))
-        left += panel.width
-    return whole
-
-
-def _with_points(picture: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-    import cv2
-
-    from lib_instantid.constants import KEYPOINT_COLOURS
-
-    drawn = picture.copy()
-    for (x, y), colour in zip(keypoints, KEYPOINT_COLOURS, strict=True):
-        cv2.circle(drawn, (round(float(x)), round(float(y))), max(2, picture.shape[1] // 150), colour, -1, cv2.LINE_AA)
-    return drawn

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lib_instantid.adapters import FAMILIES, LOADERS, ROLES, SEVERAL, SYSTEM_FILES
 from lib_instantid.commands.batch import run_batch
 from lib_instantid.commands.options import (
+    MODELS,
     Subparsers,
     add_face_options,
     add_identities_option,
@@ -19,6 +20,7 @@ from lib_instantid.commands.options import (
 )
 from lib_instantid.commands.settings_options import add_settings, given, settings_of
 from lib_instantid.errors import MissingModelFile, SettingsError
+from lib_instantid.hosts.diffusers.small_model import CHECKPOINT, NOTE, REQUEST, SMALL_MODEL
 
 if TYPE_CHECKING:
     from lib_instantid.adapters.common import Common
@@ -40,8 +42,9 @@ def add_parser(commands: Subparsers) -> None:
     parser.set_defaults(run=run)
 
 
-def add_weights(group: Any, *, required: bool = True) -> None:
-    group.add_argument("--checkpoint", type=Path, required=required, help="SDXL or SD1.5: a .safetensors file or a folder")
+def add_weights(group: Any) -> None:
+    text = "SDXL or SD1.5: a .safetensors file or a diffusers folder (the small model, which knows rendered people)"
+    group.add_argument("--checkpoint", type=Path, help=text)
     group.add_argument("--checkpoint-config", help="for a single file: a diffusers folder of its kind, or its name on the hub")
     for role in ROLES:
         text = f"{role}, file or folder (of the models folder)" + ("; several may be given" if role in SEVERAL else "")
@@ -68,6 +71,9 @@ def _add_job(group: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    if complete_weights(args):
+        print(NOTE)
+        vars(args).update({name: value for name, value in REQUEST.items() if vars(args)[name] is None})
     if (args.prompt is None) == (args.prompts_file is None):
         raise SettingsError("prompt: give one with --prompt, or several with --prompts-file.")
     if args.photos_dir or args.prompts_file:
@@ -147,9 +153,40 @@ def _files(args: argparse.Namespace, settings: Common | None, context: int | Non
     return found or of(FAMILIES[0])
 
 
+def complete_weights(args: argparse.Namespace) -> bool:
+    """Fill in where the weights are: the small model's if no checkpoint is named. Returns whether they are used.
+
+    Raises SettingsError: other weights are named, which do not fit the small model.
+    """
+    if args.checkpoint is not None:
+        args.models_dir = args.models_dir or MODELS
+        return False
+    given = [name for name in (*ROLES, "models_dir", "face_models") if vars(args)[name]]
+    if given:
+        option = given[0].lower().replace("_", "-").replace(" ", "-")
+        raise SettingsError(
+            f"checkpoint: missing; --{option} needs the checkpoint that it is for. Name it with --checkpoint, or leave "
+            "out both for the small model."
+        )
+    args.checkpoint, args.models_dir = CHECKPOINT, SMALL_MODEL
+    return True
+
+
+def open_small_host() -> DiffusersHost:
+    """The host with the small model."""
+    parser = argparse.ArgumentParser()
+    add_weights(parser)
+    add_face_options(parser)
+    add_identities_option(parser)
+    args = parser.parse_args([])
+    complete_weights(args)
+    return open_host(args)
+
+
 def open_host(args: argparse.Namespace, settings: Common | None = None) -> DiffusersHost:
     """The host with everything that the settings need, on its device; see `_files`. All files are found and the checkpoint is
-    checked before loading. Of roles of which several files may be used, each is loaded when it is first used."""
+    checked before loading. Of roles of which several files may be used, each is loaded when it is first used. Before,
+    `complete_weights` was called."""
     import torch
 
     from lib_instantid.hosts.diffusers.checkpoint import check_checkpoint, load_pipeline

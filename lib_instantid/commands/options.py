@@ -9,6 +9,10 @@ from typing import Any
 from lib_instantid.encoders.face.analyser import open_analyser
 from lib_instantid.encoders.face.photos import Photos
 from lib_instantid.errors import SettingsError
+from lib_instantid.hosts.diffusers.small_model import SMALL_MODEL
+
+MODELS = Path("models")
+"""Where the command line keeps the released files."""
 
 Subparsers = Any
 """The result of argparse's `add_subparsers`, whose type argparse does not name."""
@@ -26,8 +30,8 @@ def quiet_libraries() -> None:
 
 
 def add_face_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--models-dir", type=Path, default=Path("models"), help="folder of the released files (models)")
-    parser.add_argument("--face-models", type=Path, help="folder of antelopev2 (the models folder)")
+    parser.add_argument("--models-dir", type=Path, help="folder of the released files (models)")
+    parser.add_argument("--face-models", type=Path, help="folder of antelopev2 (the models folder, else the small model's)")
     parser.add_argument("--face-backend", choices=("builtin", "insightface"), default="builtin", help="who analyses faces")
     parser.add_argument("--provider", default="cpu", help="onnxruntime's: cpu, auto, cuda, directml, coreml or rocm (cpu)")
 
@@ -37,9 +41,11 @@ def add_identities_option(parser: argparse.ArgumentParser) -> None:
 
 
 def analyser_of(args: argparse.Namespace) -> Photos:
+    """On the face models that are named, else those of the folder `models`, else, where that is missing, the small model's."""
     from lib_instantid.weights.finding import RECOGNISER, find_role
 
-    folder = args.face_models or find_role(args.models_dir, RECOGNISER, ()).parent
+    models_dir = args.models_dir or (MODELS if MODELS.is_dir() else SMALL_MODEL)
+    folder = args.face_models or find_role(models_dir, RECOGNISER, ()).parent
     return Photos(open_analyser(args.face_backend, folder, args.provider))
 
 

@@ -6,20 +6,21 @@ import argparse
 from pathlib import Path
 
 from lib_instantid.commands import generate
-from lib_instantid.commands.demo import open_stand_in_host
 from lib_instantid.commands.options import Subparsers, add_face_options, add_identities_option, quiet_libraries
 from lib_instantid.errors import MissingPackage
+from lib_instantid.hosts.diffusers.small_model import NOTE, REQUEST
 
-STAND_IN = {"size": 256, "steps": 8}
-REAL = {"size": 1016, "steps": 30}
+REAL = {"width": 1016, "height": 1016, "steps": 30, "guidance_scale": 5.0}
+"""What the page shows at first with a checkpoint that is named."""
 
 
 def add_parser(commands: Subparsers) -> None:
-    parser = commands.add_parser("page", help="a page to use InstantID without a WebUI; stand-in weights by default")
-    generate.add_weights(parser.add_argument_group("weights"), required=False)
+    parser = commands.add_parser("page", help="a page to use InstantID without a WebUI")
+    generate.add_weights(parser.add_argument_group("weights"))
     add_face_options(parser)
     add_identities_option(parser)
-    parser.add_argument("--stand-ins", type=Path, default=Path("stand-ins"), help="folder of the stand-in weights")
+    parser.add_argument("--size", type=int, help="width and height that the page shows at first")
+    parser.add_argument("--steps", type=int, help="steps that the page shows at first")
     parser.add_argument("--out", type=Path, default=Path("outputs"), help="folder of the pictures (outputs)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=7861, help="port to listen on (7861)")
@@ -35,9 +36,10 @@ def run(args: argparse.Namespace) -> None:
         ) from error
 
     quiet_libraries()
-    real = args.checkpoint is not None
-    host = generate.open_host(args) if real else open_stand_in_host(args.stand_ins)
-    page = build_page(host, args.out, **(REAL if real else STAND_IN))
+    first, note = (REQUEST, NOTE) if generate.complete_weights(args) else (REAL, "")
+    given = {"width": args.size, "height": args.size, "steps": args.steps}
+    first = first | {name: value for name, value in given.items() if value is not None}
+    page = build_page(generate.open_host(args), args.out, first, note)
     page.queue()
     page.launch(
         server_name=args.host, server_port=args.port, quiet=False, show_error=True, allowed_paths=[str(args.out.resolve())]

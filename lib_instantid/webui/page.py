@@ -7,7 +7,7 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,9 @@ ROOT = Path(__file__).parents[2]
 TAB = "txt2img"
 
 
-def build_page(host: DiffusersHost, folder: Path, size: int, steps: int) -> gr.Blocks:
-    """The page as gradio's Blocks. folder: for the pictures. size, steps: the first values of the fields."""
+def build_page(host: DiffusersHost, folder: Path, first: Mapping[str, float], note: str) -> gr.Blocks:
+    """The page as gradio's Blocks. folder: for the pictures. first: of the numbers of a request, what
+    the fields show at first. note: a sentence below the title, or none."""
     upload_folder().mkdir(parents=True, exist_ok=True)
     sources = host.sources
     status = Status(files={**{role: sources.names(role) for role in ROLES}, PREPROCESSOR: tuple(sources.preprocessors.by_name)})
@@ -51,10 +52,10 @@ def build_page(host: DiffusersHost, folder: Path, size: int, steps: int) -> gr.B
     theme = gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("monospace",))
     css = (ROOT / "style.css").read_text(encoding="utf-8")
     with gr.Blocks(title="InstantID", css=css, theme=theme, analytics_enabled=False) as page:
-        gr.HTML("<h1>InstantID</h1>")
+        gr.HTML(f"<h1>InstantID</h1><p>{html.escape(note)}</p>")
         with gr.Row(elem_id=f"tab_{TAB}"):
             with gr.Column():
-                inputs = _request_fields(size, steps)
+                inputs = _request_fields(first)
                 with gr.Row():
                     start = gr.Button("Generate", variant="primary", elem_id=f"{TAB}_generate")
                     interrupt = gr.Button("Interrupt", elem_id=f"{TAB}_interrupt")
@@ -72,7 +73,7 @@ def build_page(host: DiffusersHost, folder: Path, size: int, steps: int) -> gr.B
     return page
 
 
-def _request_fields(size: int, steps: int) -> list[Any]:
+def _request_fields(first: Mapping[str, float]) -> list[Any]:
     """The fields of a request, in the order of `REQUEST_FIELDS`."""
 
     def slider(name: str, label: str, low: float, high: float, value: float, step: float) -> gr.Slider:
@@ -81,11 +82,11 @@ def _request_fields(size: int, steps: int) -> list[Any]:
     prompt = gr.Textbox("portrait of a person, film photo", label="Prompt", lines=2, elem_id=f"{TAB}_prompt")
     negative = gr.Textbox("", label="Negative prompt", elem_id=f"{TAB}_neg_prompt")
     with gr.Row():
-        width = slider("width", "Width", 64, 2048, size, LATENT_FACTOR)
-        height = slider("height", "Height", 64, 2048, size, LATENT_FACTOR)
+        width = slider("width", "Width", 64, 2048, first["width"], LATENT_FACTOR)
+        height = slider("height", "Height", 64, 2048, first["height"], LATENT_FACTOR)
     with gr.Row():
-        steps_field = slider("steps", "Steps", 1, 150, steps, 1)
-        cfg = slider("cfg_scale", "CFG scale", 0, 20, 5, 0.5)
+        steps_field = slider("steps", "Steps", 1, 150, first["steps"], 1)
+        cfg = slider("cfg_scale", "CFG scale", 0, 20, first["guidance_scale"], 0.5)
     with gr.Row():
         scheduler = gr.Dropdown(list(SCHEDULERS), value="euler", label="Scheduler", elem_id=f"{TAB}_scheduler")
         seed = gr.Number(0, label="Seed", precision=0, elem_id=f"{TAB}_seed")

@@ -34,6 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "auth: needs --api-auth and INSTANTID_WEBUI_LOGIN")
     config.addinivalue_line("markers", "controlnet: needs Forge, or the extension sd-webui-controlnet in A1111")
     config.addinivalue_line("markers", "unsteady: A1111's own plain picture changes by one level of 255")
+    config.addinivalue_line("markers", "small: needs a WebUI that was started on the small model, where nothing else is run")
     config.addinivalue_line("markers", "page: needs the page, so not under --nowebui")
 
 
@@ -45,7 +46,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     lacking = {"page": not webui.has_page, "controlnet": not webui.has_controlnet, "auth": not LOGIN}
     others = {"a1111" if webui.forge else "forge"} | {mark for mark, lacks in lacking.items() if lacks}
     here = Path(__file__).parent
-    left_out = [i for i in items if here in i.path.parents and others & {mark.name for mark in i.iter_markers()}]
+    lives = {item: {mark.name for mark in item.iter_markers()} for item in items if here in item.path.parents}
+    left_out = [item for item, marks in lives.items() if others & marks or ("small" in marks) != webui.has_small_model]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]

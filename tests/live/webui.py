@@ -129,6 +129,11 @@ class WebUI:
     def has_controlnet(self) -> bool:
         return self._answers("controlnet/model_list")
 
+    @property
+    def has_small_model(self) -> bool:
+        """Whether it was started on the small model."""
+        return str(self.get("sdapi/v1/options")["sd_model_checkpoint"]).startswith("small-model")
+
     def _answers(self, path: str) -> bool:
         try:
             urllib.request.urlopen(f"{self.url}/{path}", timeout=TIMEOUT).close()

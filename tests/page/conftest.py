@@ -75,7 +75,18 @@ def weights(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def address(python: Path, weights: Path) -> Iterator[str]:
     """Of the running page."""
-    command = ["lib_instantid", "page", "--stand-ins", weights, "--out", weights.parent / "outputs"]
+    files = ["--checkpoint", weights / "checkpoint", "--models-dir", weights]
+    files += [
+        "--ip-adapter",
+        weights / "ip-adapter-plus.bin",
+        "--image-encoder",
+        weights / "image_encoder",
+        "--size",
+        "256",
+        "--steps",
+        "8",
+    ]
+    command = ["lib_instantid", "page", *files, "--out", weights.parent / "outputs"]
     yield from _served(lambda port: [python, "-m", *command, "--port", str(port)], weights.parent)
 
 

@@ -8,9 +8,12 @@ from pathlib import Path
 from playwright.sync_api import Browser, expect, sync_playwright
 from skimage.data import astronaut
 
-from lib_instantid.commands.demo import ASTRONAUT_POINTS, ASTRONAUT_SIZE
 from tests.page.browser import NOBODY, TWO, Panel, find_chromium, launch, png
 
+ASTRONAUT_POINTS = ((203.0, 101.0), (246.0, 103.5), (225.0, 126.0), (205.0, 141.0), (243.0, 141.5))
+"""(5, 2) XY in pixels: eyes, nose and mouth corners in scikit-image's `astronaut`."""
+
+ASTRONAUT_SIZE = 512
 VIEWS = {"light": (1280, "light"), "dark": (1280, "dark"), "narrow": (400, "light")}
 
 
