@@ -136,8 +136,10 @@ def export(run: Path, folder: Path) -> None:
     """Write the diffusers folder, in fp16."""
     unet, text, _ = trained(run)
     forget_what_was_never_seen(text)
+    vae = AutoencoderKL.from_pretrained(run / "vae")
+    vae.register_to_config(_name_or_path="")  # where it lay
     pipeline = StableDiffusionXLPipeline(
-        vae=AutoencoderKL.from_pretrained(run / "vae"),
+        vae=vae,
         text_encoder=text.first,
         text_encoder_2=text.second,
         tokenizer=text.tokenizer,
