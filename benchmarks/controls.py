@@ -27,6 +27,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from benchmarks.faces import embedding_in, points_error
 from lib_instantid.adapters.controlnet.maps import CANNY, canny
 from lib_instantid.adapters.controlnet.settings import Control
 from lib_instantid.adapters.settings import settings_from_dict
@@ -156,8 +157,6 @@ def outline(wanted: np.ndarray, found: np.ndarray) -> float:
 
 def measure(judge: FindsFaces, asked: Sequence[Place], pictures: Sequence[np.ndarray]) -> dict[str, float]:
     """The means of what each picture reaches, and the number of pictures without a face."""
-    from benchmarks.likeness import embedding_in, points_error
-
     pairs = list(zip(asked, pictures, strict=True))
     mean = lambda of: float(np.mean([of(place, picture) for place, picture in pairs]))  # noqa: E731
     errors = [points_error(judge, picture, place.points) for place, picture in pairs]

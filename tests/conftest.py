@@ -19,10 +19,12 @@ from lib_instantid.adapters.instantid.prepare import PlacedPerson, Prepared, pre
 from lib_instantid.adapters.instantid.recognise import ADAPTER, IDENTITYNET
 from lib_instantid.adapters.people import Person
 from lib_instantid.adapters.settings import Settings
-from lib_instantid.encoders.face.analyser import open_analyser
+from lib_instantid.encoders.face.analyser import FaceAnalyser, open_analyser
 from lib_instantid.encoders.face.photos import Photos
+from lib_instantid.encoders.face.picture import read_picture
 from lib_instantid.hosts.diffusers.checkpoint import load_pipeline
 from lib_instantid.hosts.diffusers.host import DiffusersHost
+from lib_instantid.hosts.diffusers.small_model import PEOPLE, open_judge
 from lib_instantid.hosts.diffusers.sources import LoadedSources
 from lib_instantid.hosts.stand_ins.face_models import write_face_models
 from lib_instantid.hosts.stand_ins.weights import Size, write_weights
@@ -170,3 +172,16 @@ def place(seed: int = 0, shift: float = 0.0, **other: object) -> PlacedPerson:
 
 def relative_error(found: Tensor, expected: Tensor) -> float:
     return float((found.double() - expected.double()).norm() / expected.double().norm())
+
+
+@pytest.fixture(scope="module")
+def judge() -> FaceAnalyser:
+    """The small model's, on which nothing is conditioned."""
+    return open_judge()
+
+
+@pytest.fixture(scope="module")
+def references(judge: FaceAnalyser) -> np.ndarray:
+    """(8, 512), each of length 1: the judge's embeddings of `PEOPLE`."""
+    found = np.stack([judge.faces(read_picture(photo, "photo"))[0].embedding for photo in PEOPLE])
+    return found / np.linalg.norm(found, axis=1, keepdims=True)

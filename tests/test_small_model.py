@@ -19,9 +19,8 @@ from lib_instantid.adapters.instantid import prepare
 from lib_instantid.commands.demo import Scene, request_of
 from lib_instantid.commands.generate import open_small_host
 from lib_instantid.encoders.face.analyser import FaceAnalyser
-from lib_instantid.encoders.face.picture import read_picture
 from lib_instantid.hosts.diffusers.host import DiffusersHost
-from lib_instantid.hosts.diffusers.small_model import PEOPLE, SMALL_MODEL, open_judge
+from lib_instantid.hosts.diffusers.small_model import PEOPLE, SMALL_MODEL
 from lib_instantid.networks.adapter import PromptTokens
 from lib_instantid.networks.controlnet import ControlNet, Residuals
 
@@ -39,18 +38,6 @@ def host() -> DiffusersHost:
     host = open_small_host()
     host.pipeline.set_progress_bar_config(disable=True)
     return host
-
-
-@pytest.fixture(scope="module")
-def judge() -> FaceAnalyser:
-    return open_judge()
-
-
-@pytest.fixture(scope="module")
-def references(judge: FaceAnalyser) -> np.ndarray:
-    """(8, 512), each of length 1."""
-    found = np.stack([judge.faces(read_picture(photo, "photo"))[0].embedding for photo in PEOPLE])
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
 def wrong(host: DiffusersHost, judge: FaceAnalyser, references: np.ndarray, number: int) -> str:

@@ -43,14 +43,19 @@ def noisy(codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return kept.sqrt() * codes + (1 - kept).sqrt() * noise, kept.sqrt() * noise - (1 - kept).sqrt() * codes, steps
 
 
+def told(x: Tensor, answer: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+    """The picture and the noise that an answer v says are in x."""
+    kept = ALPHAS[steps][:, None, None, None]
+    return kept.sqrt() * x - (1 - kept).sqrt() * answer, (1 - kept).sqrt() * x + kept.sqrt() * answer
+
+
 def onward(x: Tensor, answer: Tensor, steps: Tensor, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Where a sampler goes from x: with less noise, their v towards the true codes, and the steps.
 
     What a model makes of true codes with noise says little of what it makes of its own: each step's errors were left to the
     next, and likeness fell from 0.38 at step 699 to 0.26 at the end. answer: the model's v at x.
     """
-    kept = ALPHAS[steps][:, None, None, None]
-    picture, noise = kept.sqrt() * x - (1 - kept).sqrt() * answer, (1 - kept).sqrt() * x + kept.sqrt() * answer
+    picture, noise = told(x, answer, steps)
     less = (steps * (0.1 + 0.8 * torch.rand(len(steps)))).long()
     kept = ALPHAS[less][:, None, None, None]
     x = kept.sqrt() * picture + (1 - kept).sqrt() * noise

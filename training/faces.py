@@ -13,12 +13,12 @@ import torch
 
 from training.detector import train_detector
 from training.face_files import export
-from training.recognisers import new_recogniser, train_recogniser
+from training.recognisers import NEW, new_recogniser, train_recogniser
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train a face model, or write them all.")
-    parser.add_argument("kind", choices=("recogniser", "critic", "judge", "detector", "export"))
+    parser.add_argument("kind", choices=(*NEW, "detector", "export"))
     parser.add_argument("data", type=Path, help="of export: the folder to write to")
     parser.add_argument("run", type=Path)
     parser.add_argument("--steps", type=int, default=2000)

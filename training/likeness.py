@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from lib_instantid.constants import FACE_CROP
 from lib_instantid.encoders.face.geometry import ARCFACE_TEMPLATE, similarity_transform
 from training.codes import Batch
-from training.diffusion import ALPHAS
+from training.diffusion import told
 from training.recognisers import NEW
 from training.vae import SCALE, costly, leave_out
 
@@ -95,8 +95,7 @@ def unlike(likeness: Likeness, batch: Batch, x: Tensor, answer: Tensor, steps: T
 
     x: noisy codes. answer: v. Points are a little off, so that no small detail at its exact place pays.
     """
-    kept = ALPHAS[steps]
-    signal, noise = kept.sqrt()[:, None, None, None], (1 - kept).sqrt()[:, None, None, None]
+    picture, _ = told(x, answer, steps)
     apart = np.linalg.norm(batch.points[:, 1] - batch.points[:, 0], axis=1)[:, None, None]
     off = torch.randn(batch.points.shape).numpy() * 0.05 * apart
-    return LIKE * (1 - likeness(signal * x - noise * answer, replace(batch, points=batch.points + off), numbers))
+    return LIKE * (1 - likeness(picture, replace(batch, points=batch.points + off), numbers))

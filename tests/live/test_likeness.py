@@ -14,7 +14,7 @@ import pytest
 from lib_instantid.encoders.face.analyser import FaceAnalyser
 from lib_instantid.encoders.face.faces import Face
 from lib_instantid.encoders.face.picture import read_picture
-from lib_instantid.hosts.diffusers.small_model import GUIDANCE_SCALE, PEOPLE, SIZE, STEPS, open_judge
+from lib_instantid.hosts.diffusers.small_model import GUIDANCE_SCALE, PEOPLE, SIZE, STEPS
 from tests.live.webui import Answer, WebUI, encoded
 
 pytestmark = pytest.mark.small
@@ -22,18 +22,6 @@ pytestmark = pytest.mark.small
 HIRES = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.6}
 FRONT = np.array([[0.4, 0.47], [0.6, 0.47], [0.5, 0.58], [0.425, 0.68], [0.575, 0.68]])
 """Five points of a face from the front, as fractions of a square."""
-
-
-@pytest.fixture(scope="module")
-def judge() -> FaceAnalyser:
-    return open_judge()
-
-
-@pytest.fixture(scope="module")
-def references(judge: FaceAnalyser) -> np.ndarray:
-    """(8, 512), each of length 1."""
-    found = np.stack([judge.faces(read_picture(photo, "photo"))[0].embedding for photo in PEOPLE])
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
 def someone(number: int, points: np.ndarray = FRONT) -> dict[str, Any]:

@@ -76,17 +76,8 @@ def weights(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(python: Path, weights: Path) -> Iterator[str]:
     """Of the running page."""
     files = ["--checkpoint", weights / "checkpoint", "--models-dir", weights]
-    files += [
-        "--ip-adapter",
-        weights / "ip-adapter-plus.bin",
-        "--image-encoder",
-        weights / "image_encoder",
-        "--size",
-        "256",
-        "--steps",
-        "8",
-    ]
-    command = ["lib_instantid", "page", *files, "--out", weights.parent / "outputs"]
+    files += ["--ip-adapter", weights / "ip-adapter-plus.bin", "--image-encoder", weights / "image_encoder"]
+    command = ["lib_instantid", "page", *files, "--size", "256", "--steps", "8", "--out", weights.parent / "outputs"]
     yield from _served(lambda port: [python, "-m", *command, "--port", str(port)], weights.parent)
 
 
