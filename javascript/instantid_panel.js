@@ -22,9 +22,10 @@
             const table = data.table.map((field) => ({...field, default: strengths[field.name] ?? field.default}));
             Object.assign(this, {root, tab, table, ids, drawing, presets, beginning, maxPeople, maxPhotos, maxPrompts, maxControls, colours: drawing.colours, identities: []});
             this.bridge = instantid.bridge(tab, ids);
-            this.state = instantid.newState(table);
             this.text = ""; // of the settings
-            this.written = new Set(); // own texts of the last moments, whose changes gradio may yet tell of, even twice
+            this.written = new Set(); // texts of the last moments that the panel knows, whose changes gradio may yet tell of, even twice
+            this.state = this.takenOver(this.box("settings").value) || instantid.newState(table);
+            this.remember(this.box("settings").value);
             this.current = 0;
             this.lastSize = this.size();
             this.tabs = el("div", {class: "instantid-tabs", role: "tablist", "aria-label": "People"});
@@ -43,7 +44,13 @@
             root.addEventListener("paste", (event) => this.paste(event));
             document.getElementById(`tab_${tab}`)?.addEventListener("input", () => this.follow());
             this.rebuild();
+            this.lost(this.box("lost").value);
             this.hints.ask();
+        }
+
+        /** One of gradio's hidden boxes. */
+        box(name) {
+            return document.querySelector(`#${this.ids[name]} textarea`);
         }
 
         get person() {
@@ -81,7 +88,7 @@
         /** Something of the state changed: the generation's text, the badge, the hints and the map follow. */
         changed() {
             const text = JSON.stringify(instantid.settingsOf(this.state, this.table, this.size()));
-            const box = document.querySelector(`#${this.ids.settings} textarea`);
+            const box = this.box("settings");
             if (text !== this.text) {
                 this.text = box.value = text;
                 this.remember(text);
@@ -98,18 +105,26 @@
             setTimeout(() => this.written.delete(text), ECHO);
         }
 
-        /** Another text than the panel's own stands in the box: from a picture's infotext. */
-        restored(text) {
-            if (!text || text === this.text || this.written.has(text)) return;
+        /** The state of a text from elsewhere, a picture's infotext or the other tab; null of none and of the panel's own. */
+        takenOver(text) {
+            if (!text || text === this.text || this.written.has(text)) return null;
             const known = Object.values(panels).map((panel) => panel.state);
-            this.state = instantid.stateOf(JSON.parse(text), this.table, known);
+            return instantid.stateOf(JSON.parse(text), this.table, known);
+        }
+
+        /** The text in the box changed. */
+        restored(text) {
+            const state = this.takenOver(text);
+            if (!state) return;
+            this.state = state;
             this.current = 0;
             this.advanced.show();
             this.rebuild();
         }
 
-        /** What a picture's infotext could not restore, a sentence each. */
-        lost(sentences) {
+        /** text: what a picture's infotext could not restore, a sentence a line. */
+        lost(text) {
+            const sentences = text ? text.split("\n") : [];
             const here = instantid.picturesOf(this.state).map((picture) => picture.hash);
             const missing = sentences.filter((sentence) => !here.some((hash) => hash && sentence.includes(hash)));
             fill(this.lostNote, ...missing.map((sentence) => el("p", {class: "instantid-hint"}, sentence)));
@@ -219,13 +234,8 @@
     /** Build the panel in its place. */
     instantid.build = (root, data) => (panels[data.tab] = new Panel(root, data));
 
-    // What gradio calls when its texts change, see lib_instantid/webui/panel.py. A panel that is not built yet is told later.
-    const toPanel = (action) => (tab, text) => {
-        const tell = (panel) => action(panel, text);
-        if (panels[tab]) tell(panels[tab]);
-        else (instantid.early[tab] ||= []).push(tell);
-    };
-    instantid.switched = (tab) => panels[tab] && panels[tab].follow();
-    instantid.restored = toPanel((panel, text) => panel.restored(text));
-    instantid.lost = toPanel((panel, text) => panel.lost(text ? text.split("\n") : []));
+    // What gradio calls when its texts change, see lib_instantid/webui/panel.py. A panel that is not built yet will read the boxes.
+    instantid.switched = (tab) => panels[tab]?.follow();
+    instantid.restored = (tab, text) => panels[tab]?.restored(text);
+    instantid.lost = (tab, text) => panels[tab]?.lost(text);
 })((window.instantid = window.instantid || {}));

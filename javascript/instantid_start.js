@@ -3,15 +3,12 @@
 (function (instantid) {
     const ANYWHERE = "100000px"; // on the page: what is folded away or in another tab is nowhere
 
-    instantid.early = {}; // what panels are to be told once they are built, by tab
-
     function watch(root) {
         const data = JSON.parse(root.dataset.panel);
         const seen = new IntersectionObserver((entries) => {
             if (!entries.some((entry) => entry.isIntersecting)) return;
             seen.disconnect();
-            const panel = instantid.build(root, data);
-            (instantid.early[data.tab] || []).forEach((tell) => tell(panel));
+            instantid.build(root, data);
         }, {rootMargin: ANYWHERE});
         seen.observe(root);
     }

@@ -64,7 +64,7 @@ def build_panel(tab: str, elem_id: Callable[[str], str], service: PanelService, 
 
     tab: "txt2img" or "img2img", whose size and picture the panel uses. elem_id: makes the id of a component.
     """
-    names = ("enabled", "settings", "request", "answer", "ask")
+    names = ("enabled", "settings", "lost", "request", "answer", "ask")
     data = {
         "tab": tab,
         "ids": {name: elem_id(name) for name in names},

@@ -54,6 +54,18 @@ def test_each_tab_goes_its_own_way_afterwards(tabs: tuple[Panel, Panel]) -> None
     assert source.photos.first.locator("img").evaluate("async image => (await fetch(image.src)).ok")
 
 
+def test_a_panel_that_is_opened_before_gradio_tells_of_what_was_sent_has_it(tabs: tuple[Panel, Panel]) -> None:
+    _, target = tabs
+    boxes = {"settings": json.dumps({"people": [], "cfg_rescale": 0.5}), "lost": "Person 1, photos: abc cannot be restored."}
+    for name, text in boxes.items():  # as it stands there before gradio calls for the change
+        box = target.page.locator(f"#{target.data['ids'][name]} textarea")
+        box.evaluate("(box, text) => { box.value = text; }", text)
+    target.open()
+    target.settle()
+    assert target.settings()["cfg_rescale"] == 0.5
+    expect(target.root.get_by_text("abc cannot be restored")).to_be_visible()
+
+
 def test_pictures_that_are_still_in_the_page_come_back_by_an_infotexts_hashes(tabs: tuple[Panel, Panel]) -> None:
     """Pictures as prompts and those of controls; what the page does not have is said, and left out."""
     source, target = tabs
