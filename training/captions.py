@@ -117,7 +117,7 @@ def write_tokenizer(folder: Path) -> None:
     words = vocabulary()
     trained = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     trained.pre_tokenizer = pre_tokenizers.Whitespace()
-    last = sorted({f"{word[-1]}</w>" for word in words if word.isalnum()})  # numbered first: else each process has its own order
+    last = sorted({f"{word[-1]}</w>" for word in words if word.isalnum()})  # first, as else each process has its own order
     trainer = trainers.BpeTrainer(vocab_size=5000, end_of_word_suffix="</w>", show_progress=False, special_tokens=last)
     trained.train_from_iterator([word for word in words if word.isalnum()] * 2, trainer)
     merges = json.loads(trained.to_str())["model"]["merges"]

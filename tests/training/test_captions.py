@@ -20,5 +20,5 @@ def test_it_is_the_same_each_time_that_it_is_made(tmp_path: Path) -> None:
     """In processes of their own: sets have another order in each."""
     for name in ("one", "two", "three"):
         subprocess.run([sys.executable, "-c", WRITE, str(tmp_path / name)], cwd=ROOT, check=True)
-    files = [[(tmp_path / name / file).read_bytes() for file in ("vocab.json", "merges.txt")] for name in ("one", "two", "three")]
-    assert files[0] == files[1] == files[2]
+    for file in ("vocab.json", "merges.txt"):
+        assert len({(tmp_path / name / file).read_bytes() for name in ("one", "two", "three")}) == 1
