@@ -123,10 +123,13 @@ def meet(renderer: Renderer, count: int) -> list[Someone]:
     return found
 
 
+WHOLE = {"adapter_strength": 1.0, "identitynet_strength": 1.0}
+
+
 def systems() -> list[Case]:
     """Each system alone, then InstantID with a picture of a style."""
-    whole = {"adapter_strength": 1.0, "identitynet_strength": 1.0}
-    found = [Case(name="InstantID", everyone=True), Case(name="InstantID, strengths 1.0", everyone=True, person=whole)]
+    found = [Case(name="InstantID", everyone=True), Case(name="InstantID, strengths 1.0", everyone=True, person=WHOLE)]
+    found += [Case(name="InstantID, best of 4", everyone=True, settings={"best_of": 4})]
     found += [Case(name="FaceID", everyone=True, person={"system": "FaceID"})]
     for name, crop in (("IP-Adapter", "whole picture"), ("IP-Adapter, face", "face")):
         shown = {"shown": lambda one: one.references[0], "image_prompt": {"crop": crop}}
@@ -219,12 +222,15 @@ def picture_of(host: DiffusersHost, request: GenerationRequest) -> np.ndarray:
     return np.asarray(host.generate(request).pictures[0].image)
 
 
-def two_in_one(host: DiffusersHost, analysers: Mapping[str, FindsFaces], people: Sequence[Someone]) -> dict[str, Any]:
-    """Pictures of two people side by side: how often each face is nearer to its own reference than to the other's."""
+def two_in_one(
+    host: DiffusersHost, analysers: Mapping[str, FindsFaces], people: Sequence[Someone], own: Mapping[str, float]
+) -> dict[str, Any]:
+    """Pictures of two people side by side: how often each face is nearer to its own reference than to the other's. own: a
+    person's settings."""
     found: dict[str, list[bool]] = {name: [] for name in analysers}
     for pair in zip(people[::2], people[1::2], strict=False):
         places = [(one.points / SIZE + (side, 0)) * (0.5, 1) for side, one in enumerate(pair)]
-        entries = [person_of(one.references[:1], place) for one, place in zip(pair, places, strict=True)]
+        entries = [person_of(one.references[:1], place, **own) for one, place in zip(pair, places, strict=True)]
         settings = settings_from_dict({"enabled": True, "people": entries})
         values = {**REQUEST, "width": 2 * SIZE, "seed": pair[0].number}
         picture = picture_of(host, GenerationRequest(prompt="photo of a person", settings=settings, **values))
@@ -269,9 +275,10 @@ def main() -> None:
             args.sheets.mkdir(parents=True, exist_ok=True)
             rows = [np.hstack([one.references[0], one.other, p]) for one, p in zip(some[:16], pictures[:16], strict=True)]
             Image.fromarray(np.vstack(rows)).save(args.sheets / f"{case.name}.png")
-    if wanted(TWO):
-        found[TWO] = two_in_one(host, analysers, people)
-        print(f"{TWO}: nearer to themselves than to the other: {found[TWO]}")
+    for name, own in ((TWO, {}), (f"{TWO}, strengths 1.0", WHOLE)):
+        if wanted(name):
+            found[name] = two_in_one(host, analysers, people, own)
+            print(f"{name}: nearer to themselves than to the other: {found[name]}")
     if args.json:
         args.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 

@@ -40,6 +40,9 @@ MAX_PICTURE_PIXELS = 64_000_000
 FACE_CROP = 112
 """Side of the square crop of an aligned face that ArcFace (glintr100) takes, in pixels."""
 
+SEEN_CROP = 224
+"""Side of the aligned face that FaceID Plus sees, in pixels. Source: IP-Adapter, ip_adapter-faceid_demo, `norm_crop`."""
+
 MAX_PEOPLE = 4
 """The most people in one picture. Each has a colour in the panel and a region of the picture."""
 

@@ -95,7 +95,7 @@ def any_settings(draw: Any) -> Settings:
 def looked_at(*_: object) -> PhotoFace:
     """As the photos' analysis would give it, with a face at `POINTS`."""
     digest = hashlib.sha256(PICTURE.tobytes()).hexdigest()
-    return PhotoFace(size=(60, 40), face=a_face(), report=report(PICTURE, a_face()), digest=digest)
+    return PhotoFace(size=(60, 40), face=a_face(), crops={}, report=report(PICTURE, a_face()), digest=digest)
 
 
 def resolved(person: Person) -> ResolvedPerson:

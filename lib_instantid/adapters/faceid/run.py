@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from lib_instantid.adapters.adapter_files import chosen_adapter, misfit
-from lib_instantid.adapters.faceid.looks import embeddings_of, features_of, photos_of
+from lib_instantid.adapters.faceid.looks import embeddings_of, features_of
 from lib_instantid.adapters.faceid.networks import FaceAdapter
 from lib_instantid.adapters.faceid.recognise import FACE_RECOGNISER, FACEID_ADAPTER, PACKAGE
 from lib_instantid.adapters.faceid.settings import FaceIDSettings
@@ -112,7 +112,7 @@ class FaceIDRun(Run):
         """The tokens of a person; the adapter keeps them. Raises an InstantIDError that names the field."""
         name, adapter = self._adapter
         person, known = self._people[number], self._known[number - 1]
-        photos = photos_of(person, known)
+        photos = known.photos
         if not photos and (adapter.sees or not adapter.by_antelope):
             raise SettingsError(
                 f"people[{number}].identity: a saved identity is antelopev2's, and {name} needs {PACKAGE}'s; give the person's "

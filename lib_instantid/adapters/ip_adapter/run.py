@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 
+from PIL import Image
 from torch import Tensor
 
 from lib_instantid.adapters.adapter_files import chosen_adapter, misfit
@@ -100,12 +101,12 @@ class IPAdapterRun(Run):
         return tuple(self._see(one, prompt.crop, f"{field}[{i}]") for i, one in enumerate(prompt.pictures, 1))
 
     def _see(self, source: PictureSource, crop: Crop, field: str) -> SeenPicture:
+        picture = read_picture(source, field)
         if crop != "face":
-            picture = read_picture(source, field)
             return SeenPicture(digest=digest_of(picture), picture=picture)
-        face = self._sources.analyser.face_of(source, "largest", None, field)
-        picture = upright(read_picture(source, field), face.turned)
-        return SeenPicture(digest=face.digest, picture=square_around(picture, face.face.box, FACE_MARGIN))
+        face = self._sources.analyser.face_of(Image.fromarray(picture), "largest", None, field)
+        cut = square_around(upright(picture, face.turned), face.face.box, FACE_MARGIN)
+        return SeenPicture(digest=face.digest, picture=cut)
 
     @cached_property
     def prepared(self) -> tuple[PreparedPrompt, ...]:

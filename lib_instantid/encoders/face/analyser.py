@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from lib_instantid.encoders.face import arcface, scrfd
 from lib_instantid.encoders.face.faces import Face, Floats, Picture
+from lib_instantid.encoders.face.geometry import align
 from lib_instantid.encoders.face.insightface_backend import InsightFaceAnalyser
 from lib_instantid.encoders.face.keypoints import box_from_keypoints, check_keypoints
 from lib_instantid.encoders.face.landmarks import find_landmarks, head_pose
@@ -102,7 +103,7 @@ class FaceAnalyser:
         return found.keypoints[0] if len(found) else None
 
     def _face(self, picture: Picture, box: Floats, score: float, keypoints: Floats) -> Face:
-        embedding = arcface.embed(self._recogniser, picture, keypoints)
+        embedding = arcface.embed(self._recogniser, align(picture, keypoints))
         if self._landmarks is None:
             return Face(box=box, keypoints=keypoints, score=score, embedding=embedding)
         landmarks = find_landmarks(self._landmarks, picture, box)

@@ -1,12 +1,10 @@
-"""ArcFace (glintr100), the face recogniser of antelopev2: computes the embedding of the face at five points."""
+"""ArcFace (glintr100), the face recogniser of antelopev2: computes the embedding of an aligned face."""
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from lib_instantid.encoders.face.faces import Floats, Picture
-from lib_instantid.encoders.face.geometry import align
 from lib_instantid.encoders.face.sessions import Network
 
 MEAN = SCALE = 127.5
@@ -14,13 +12,11 @@ MEAN = SCALE = 127.5
 that does not normalise its input itself."""
 
 
-def embed(network: Network, picture: Picture, keypoints: npt.ArrayLike) -> Floats:
+def embed(network: Network, face: Picture) -> Floats:
     """The raw embedding of one face.
 
-    picture: (H, W, 3) uint8 RGB. keypoints: (5, 2) XY px of the picture.
-    returns: (512,) float32, not normalised. raises BadModelFile: the network does not run. SettingsError: all points are
-    one point.
+    face: (FACE_CROP, FACE_CROP, 3) uint8 RGB, cut out by `align`.
+    returns: (512,) float32, not normalised. raises BadModelFile: the network does not run.
     """
-    crop = align(picture, keypoints).astype(np.float32)
-    blob = (crop - np.float32(MEAN)) / np.float32(SCALE)
+    blob = (face.astype(np.float32) - np.float32(MEAN)) / np.float32(SCALE)
     return network.run(np.ascontiguousarray(blob.transpose(2, 0, 1)[None]))[0].reshape(-1).astype(np.float32)

@@ -13,15 +13,18 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 
 from lib_instantid.adapters import SYSTEM_FILES
+from lib_instantid.adapters.faceid.looks import features_of
 from lib_instantid.adapters.faceid.lora import read_lora
 from lib_instantid.adapters.faceid.networks import FaceAdapter
 from lib_instantid.adapters.faceid.recognise import FACE_RECOGNISER, FACEID_ADAPTER, RECOGNISER_FILE
 from lib_instantid.adapters.faceid.run import FaceIDRun
 from lib_instantid.adapters.runs import begin_runs
 from lib_instantid.adapters.settings import settings_from_dict
+from lib_instantid.adapters.tower_files import ENCODER
 from lib_instantid.conditioning.attachment import attach
 from lib_instantid.conditioning.parts import AttentionPart, ControlPart, LoraPart
 from lib_instantid.conditioning.schedule import Step
+from lib_instantid.encoders.face.geometry import align
 from lib_instantid.encoders.face.identity import combine
 from lib_instantid.encoders.face.identity_files import save_identity
 from lib_instantid.encoders.vision import pixels_of
@@ -32,7 +35,7 @@ from lib_instantid.webui.model_store import Keep, ModelStore
 from lib_instantid.weights.finding import find_models
 from tests.adapters.faceid.files import write_lora_beside
 from tests.conftest import relative_error
-from tests.encoders.face.scenes import squares
+from tests.encoders.face.scenes import as_png, squares
 from tests.ldm_unet import ldm_unet_like
 from tests.parity.faces import write_face_adapter
 from tests.parity.prompts import HERE, PromptFixture, call, read_prompt_fixture, write_encoder
@@ -157,12 +160,16 @@ def test_the_name_tells_the_version_of_plus_and_where_it_does_not_the_setting_do
 
 def test_plus_sees_the_aligned_face(store: ModelStore) -> None:
     """insightface's norm_crop at 224 px, of which the official code gives the tower the whole."""
-    from lib_instantid.adapters.faceid.looks import Photo
-    from lib_instantid.encoders.face.geometry import align
+    photo = store.analyser.face_of(PHOTO, "largest", None, "photo")
+    crop = align(np.asarray(PHOTO), photo.face.keypoints, 224)
+    tower = store.network(ENCODER, None)
+    assert torch.equal(features_of([photo], tower)[0], tower.load().see(pixels_of(crop, 224, "centre")).hidden)
 
-    face = store.analyser.face_of(PHOTO, "largest", None, "photo")
-    crop = align(np.asarray(PHOTO), face.face.keypoints, 224)
-    assert torch.equal(Photo(source=PHOTO, face=face).pixels(224), pixels_of(crop, 224, "centre"))
+
+def test_a_photo_is_decoded_once_for_detector_recogniser_and_tower(store: ModelStore, decoded: list[bytes]) -> None:
+    photos = [as_png(squares(300, 200, [(x, 60, 70)])) for x in (50, 130)]  # which nothing has seen
+    run(store, {"photos": photos}, faceid_model="faceid-plusv2.bin").conditioning(SIZE)
+    assert decoded == photos
 
 
 @pytest.mark.parametrize("base", ["sd15", "sdxl"])

@@ -29,7 +29,7 @@ from lib_instantid.webui.infotext import infotext_of, settings_from_infotext
 from lib_instantid.webui.model_store import Keep, ModelStore
 from lib_instantid.weights.finding import find_models
 from tests.conftest import relative_error
-from tests.encoders.face.scenes import squares
+from tests.encoders.face.scenes import as_png, squares
 from tests.parity.prompts import HERE, PromptFixture, call, read_prompt_fixture, run_of, tokens_of, write_adapter, write_encoder
 
 SIZE = (128, 192)
@@ -99,13 +99,16 @@ def test_the_whole_picture_and_the_middle_square_are_seen_differently(store: Mod
     assert relative_error(tokens(store, pictures=[wide], crop="whole picture"), tokens(store, pictures=[wide])) > 0.01
 
 
-def test_the_face_is_cut_out(store: ModelStore, host: DiffusersHost, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_face_is_cut_out(
+    store: ModelStore, host: DiffusersHost, monkeypatch: pytest.MonkeyPatch, decoded: list[bytes]
+) -> None:
     photo = Image.fromarray(squares(300, 200, [(190, 60, 70)]))
     photos: Photos = host.sources.analyser
     monkeypatch.setattr(ModelStore, "analyser", property(lambda _: photos))
-    own = run(store, {"pictures": [photo], "crop": "face"})
+    own = run(store, {"pictures": [as_png(np.asarray(photo))], "crop": "face"})
     assert own.advice(SIZE) == ()
     (seen,) = own._pictures[0]
+    assert len(decoded) == 1
     x1, y1, x2, y2 = photos.face_of(photo, "largest", None, "photo").face.box
     assert seen.picture.shape[0] < 200 * 0.8
     assert seen.picture.shape[0] == pytest.approx(1.6 * max(x2 - x1, y2 - y1), abs=2)

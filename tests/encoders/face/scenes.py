@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 import numpy as np
+from PIL import Image
 
 from lib_instantid.constants import EMBEDDING_SIZE
 from lib_instantid.encoders.face.faces import Face, Picture
@@ -22,6 +24,13 @@ def squares(width: int, height: int, places: Sequence[tuple[int, int, int]], col
 
 DIM = squares(640, 480, [(400, 300, 80)], (45, 0, 0))
 """A square that is too dark to be a face, (480, 640, 3) RGB."""
+
+
+def as_png(picture: Picture) -> bytes:
+    """A picture's file."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()
 
 
 def random_scene(seed: int) -> Picture:
