@@ -70,6 +70,10 @@ class Adapter(nn.Module):
                 self.ip_adapter[str(number)] = processors[name] = own
         unet.set_attn_processor(processors)
 
+    def begin_as(self, layers: dict[str, Tensor]) -> None:
+        """Begin with the key and value layers of another adapter, which the UNet has learnt to hear."""
+        self.ip_adapter.load_state_dict(layers)
+
     def scale(self, value: float) -> None:
         for own in self.ip_adapter.values():
             own.scale = [value]
@@ -92,6 +96,15 @@ class References:
         files = sorted((run / "embeddings").glob("embeddings-*.npy"), key=lambda p: int(p.stem.split("-")[1]))
         self._of = {int(p.stem.split("-")[1]): torch.from_numpy(np.load(p)) for p in files}
         self._number = number
+
+    def own(self, rows: np.ndarray, index: np.ndarray) -> Tensor:
+        """(B, 512), raw, of the pictures themselves. index: of a picture in its file, by row of the codes."""
+        return torch.stack([self._of[self._own(int(self._number[row]))[1]][int(index[row])] for row in rows])
+
+    @property
+    def all(self) -> Tensor:
+        """(N, 512), raw."""
+        return torch.cat(list(self._of.values()))
 
     def of(self, rows: np.ndarray, r: np.random.Generator) -> Tensor:
         """(B, 512), raw."""

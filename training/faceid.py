@@ -13,11 +13,14 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from lib_instantid.networks.projections import FaceProjection
-from training.adapter import Adapter
-from training.checkpoint import trained
+from training.adapter import Adapter, face_resampler
+from training.checkpoint import part, trained
 from training.runs import write_by_command
 
 TOKENS, INNER, RANK = 4, 512, 16
+
+FIRST_STEPS = 2000
+"""In which its tokens become like InstantID's, before it is trained in the UNet."""
 
 NAME = "ip-adapter-faceid-antelopev2.bin"
 """It takes the embeddings that InstantID takes, which the name says: the released ones were trained with others."""
@@ -58,6 +61,24 @@ class FaceID(nn.Module):
     def forward(self, embeddings: Tensor, there: Tensor) -> Tensor:
         """The tokens (B, T, context). embeddings: (B, 512), raw. there: (B,) whether the face is to be known."""
         return self.adapter.image_proj(normalize(embeddings, dim=-1) * there[:, None])
+
+    def begin_as_instantid(self, adapter: dict[str, Tensor], embeddings: Tensor) -> None:
+        """Begin with the key and value layers of InstantID's adapter, and with tokens like its first ones, of which the
+        others are near copies: the UNet has learnt to hear them. embeddings: (N, 512), raw, of faces to learn this of."""
+        self.adapter.begin_as(part(adapter, "ip_adapter."))
+        resampler = face_resampler(self.adapter.image_proj.norm.weight.numel())
+        resampler.load_state_dict(part(adapter, "image_proj."))
+        with torch.no_grad():
+            faces = torch.cat([torch.zeros(len(embeddings) // 8, 512), embeddings])
+            wanted = torch.cat([resampler(few[:, None])[:, :TOKENS] for few in faces.split(256)])
+        optimiser = torch.optim.Adam(self.adapter.image_proj.parameters(), lr=1e-3)
+        for _ in range(FIRST_STEPS):
+            rows = torch.randint(len(faces), (256,))
+            tokens = self(faces[rows], (faces[rows] != 0).any(1))
+            loss = (tokens - wanted[rows]).square().mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
 
     def released(self) -> dict[str, dict[str, Tensor]]:
         """The weights as in the released files."""

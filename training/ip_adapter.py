@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from lib_instantid.encoders.vision import pixels_of
 from lib_instantid.networks.resampler import Resampler
 from training import styles
-from training.adapter import Adapter, new_resampler
-from training.checkpoint import trained
+from training.adapter import TOKENS, Adapter, References, face_resampler, new_resampler
+from training.checkpoint import part, trained
 from training.codes import WHOLE, Batch, Codes
 from training.runs import load_pictures, write_by_command
 
@@ -26,6 +27,9 @@ SIDE, PATCH = 8 * WHOLE, 16
 """Of the pictures that the tower takes and of its patches, in px."""
 
 WIDTH, LAYERS = 128, 4
+
+COARSE = 6
+"""Side of the coarse code by which tokens learn what is where."""
 
 NAME = "ip-adapter-plus.bin"
 
@@ -76,8 +80,8 @@ def begin_with_waves(tower: CLIPVisionModelWithProjection) -> None:
 def silence_what_is_not_read(tower: CLIPVisionModelWithProjection) -> None:
     """IP-Adapter Plus reads what goes into the last layer: make what comes after zero, and keep it from learning."""
     after = (tower.vision_model.encoder.layers[-1], tower.vision_model.post_layernorm, tower.visual_projection)
-    for part in after:
-        for weight in part.requires_grad_(False).parameters():
+    for module in after:
+        for weight in module.requires_grad_(False).parameters():
             weight.zero_()
 
 
@@ -95,13 +99,43 @@ class IPAdapter(nn.Module):
     def __init__(self, unet: UNet2DConditionModel) -> None:
         super().__init__()
         self.tower = new_tower()
-        self.adapter = Adapter(unet, _resampler(unet.config.cross_attention_dim))
+        context = unet.config.cross_attention_dim
+        self.adapter = Adapter(unet, _resampler(context))
+        self.read = nn.Linear(TOKENS // 2 * context, unet.config.in_channels * COARSE**2)  # is not shipped, see Teacher
 
     def forward(self, pixels: Tensor, there: Tensor) -> Tensor:
         """The tokens (B, T, context). pixels: (B, 3, SIDE, SIDE). there: (B,) whether the picture is to be seen; else it is the
         unconditional one, zeros."""
         seen = self.tower(pixels * there[:, None, None, None], output_hidden_states=True)
         return self.adapter.image_proj(seen.hidden_states[-2])
+
+
+class Teacher(nn.Module):
+    """What the tokens are to tell from the first step on, as the UNet asks for little of it: whose face a picture shows, as
+    InstantID's tokens do, and what is where.
+
+    It stands for the pictures and captions that a released vision tower has learnt from.
+    """
+
+    def __init__(self, adapter: dict[str, Tensor], references: References, codes: Codes) -> None:
+        """adapter: InstantID's."""
+        super().__init__()
+        self._references, self._codes = references, codes
+        self._faces = face_resampler(adapter["image_proj.proj_out.weight"].shape[0]).requires_grad_(False)
+        self._faces.load_state_dict(part(adapter, "image_proj."))
+
+    @torch.no_grad()
+    def faces(self, batch: Batch) -> Tensor:
+        """(B, T, context): InstantID's tokens of the pictures."""
+        return self._faces(self._references.own(batch.rows, self._codes.index)[:, None])
+
+    def missed(self, model: IPAdapter, tokens: Tensor, batch: Batch) -> Tensor:
+        """(B,) how far tokens (B, T, context) are from telling it: their first half the face, the others the rest."""
+        half = tokens.shape[1] // 2
+        face = (tokens[:, :half] - self.faces(batch)[:, :half]).square().mean((1, 2))
+        places = model.read(tokens[:, half:].flatten(1))
+        wanted = functional.adaptive_avg_pool2d(batch.codes, COARSE).flatten(1)
+        return face + (places - wanted).square().mean(1)
 
 
 class Shown:

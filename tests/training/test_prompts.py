@@ -25,7 +25,8 @@ from lib_instantid.networks.adapter import PromptTokens
 from lib_instantid.weights.finding import find_models
 from tests.conftest import relative_error
 from training import faceid, ip_adapter
-from training.checkpoint import TEXT, new_unet, time_ids
+from training.adapter import Adapter, References, face_resampler
+from training.checkpoint import TEXT, new_unet, part, time_ids
 from training.codes import Batch
 from training.diffusion import halves, heard
 
@@ -121,12 +122,69 @@ def test_both_learn_everywhere_but_where_nothing_is_read(state: dict[str, Tensor
                 added_cond_kwargs={"text_embeds": torch.randn(2, TEXT), "time_ids": time_ids(2)},
             ).sample
             answer.square().mean().backward()
-        wanted = [name for name, weight in model.named_parameters() if weight.requires_grad]
+        wanted = [name for name, weight in model.named_parameters() if weight.requires_grad and not name.startswith("read.")]
         silent = [name for name in wanted if not model.get_parameter(name).grad.any()]
         assert [name for name in silent if "k_proj.bias" not in name] == []  # what all keys have in common changes nothing
         assert not any(
             weight.requires_grad for weight in unet.parameters() if id(weight) not in set(map(id, model.parameters()))
         )
+
+
+@pytest.fixture
+def instantid(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """InstantID's adapter, as its training keeps it."""
+    unet = new_unet()
+    unet.load_state_dict(state)
+    torch.manual_seed(3)
+    adapter = Adapter(unet, face_resampler(2 * TEXT))
+    for weight in adapter.parameters():
+        weight.data += 0.05 * torch.randn(weight.shape)
+    return adapter.state_dict()
+
+
+def tokens_of(instantid: dict[str, Tensor], embeddings: Tensor) -> Tensor:
+    resampler = face_resampler(2 * TEXT)
+    resampler.load_state_dict(part(instantid, "image_proj."))
+    return resampler(embeddings[:, None])
+
+
+def test_faceid_begins_with_tokens_like_instantids(
+    state: dict[str, Tensor], instantid: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faceid, "FIRST_STEPS", 400)
+    unet = new_unet()
+    unet.load_state_dict(state)
+    model = faceid.FaceID(unet)
+    people = 20 * torch.randn(16, 512)
+    with torch.enable_grad():
+        model.begin_as_instantid(instantid, people)
+    expected = tokens_of(instantid, people)[:, : faceid.TOKENS]
+    assert relative_error(model(people, torch.ones(16)), expected) < 0.2 < relative_error(expected.roll(1, 0), expected)
+    layers = part(instantid, "ip_adapter.")
+    assert all(torch.equal(weight, layers[name]) for name, weight in model.adapter.ip_adapter.state_dict().items())
+
+
+def test_ip_adapters_tokens_are_taught_whose_face_it_is_and_what_is_where(
+    state: dict[str, Tensor], instantid: dict[str, Tensor], tmp_path: Path
+) -> None:
+    (tmp_path / "embeddings").mkdir()
+    embeddings = 20 * np.random.default_rng(2).standard_normal((600, 512)).astype(np.float32)
+    np.save(tmp_path / "embeddings" / "embeddings-300.npy", embeddings)
+    codes: Any = SimpleNamespace(number=np.array([307, 320]), index=np.array([44, 123]))
+    teacher = ip_adapter.Teacher(instantid, References(tmp_path, codes.number), codes)
+    batch = Batch(
+        codes=torch.randn(2, 4, 16, 16), points=np.zeros((2, 5, 2)), rows=np.array([1, 0]), size=128, corners=np.zeros((2, 2))
+    )
+    faces = tokens_of(instantid, torch.from_numpy(embeddings[[123, 44]]))
+    assert relative_error(teacher.faces(batch), faces) < 1e-5
+    model, _ = trained(ip_adapter.IPAdapter, state)
+    places = torch.nn.functional.adaptive_avg_pool2d(batch.codes, ip_adapter.COARSE).flatten(1)
+    model.read.weight.data.zero_()
+    model.read.bias.data.copy_(places[0])
+    tokens = faces.clone()
+    tokens[0, 0] += 1.0
+    apart = (places[1] - places[0]).square().mean().item()
+    assert teacher.missed(model, tokens, batch).tolist() == pytest.approx([1 / 8, apart], rel=1e-3)
 
 
 def test_the_tower_sees_the_window_itself_as_it_was_styled_and_mirrored(tmp_path: Path) -> None:
