@@ -19,6 +19,7 @@ from lib_instantid.adapters.instantid.prepare import PlacedPerson, Prepared, pre
 from lib_instantid.adapters.instantid.recognise import ADAPTER, IDENTITYNET
 from lib_instantid.adapters.people import Person
 from lib_instantid.adapters.settings import Settings
+from lib_instantid.commands.generate import open_small_host
 from lib_instantid.encoders.face.analyser import FaceAnalyser, open_analyser
 from lib_instantid.encoders.face.photos import Photos
 from lib_instantid.encoders.face.picture import read_picture
@@ -178,6 +179,12 @@ def relative_error(found: Tensor, expected: Tensor) -> float:
 def judge() -> FaceAnalyser:
     """The small model's, on which nothing is conditioned."""
     return open_judge()
+
+
+@pytest.fixture(scope="module")
+def small_host() -> DiffusersHost:
+    """The small model."""
+    return open_small_host()
 
 
 @pytest.fixture(scope="module")

@@ -40,8 +40,7 @@ UNCAPTIONED = 0.5
 def train(kind: str, data: Path, run: Path, minutes: float, highest: float, whole: float) -> None:
     torch.manual_seed(0)
     codes = Codes(run, Shapes())
-    references = References(run, codes.number)
-    likeness = Likeness(run, np.unique(codes.number)) if kind == "faceid" else None
+    references, likeness = References(run, codes.number), Likeness(run, np.unique(codes.number))
     unet, text, found = trained(run)
     unet.requires_grad_(False)
     text.requires_grad_(False)
@@ -68,9 +67,7 @@ def train(kind: str, data: Path, run: Path, minutes: float, highest: float, whol
         added = {"text_embeds": pooled * captioned[:, None], "time_ids": time_ids(len(x))}
         answer = unet(x, steps, (context * captioned[:, None, None], [tokens]), added_cond_kwargs=added).sample
         errors = loss_of(answer, v, batch) + missed
-        if likeness is not None:
-            errors = errors + there * unlike(likeness, batch, x, answer, steps, codes.number[batch.rows])
-        return halves(errors, steps)
+        return halves(errors + there * unlike(likeness, batch, x, answer, steps, codes.number[batch.rows]), steps)
 
     loop.run(errors_of, 17, minutes, highest)
 
