@@ -29,17 +29,18 @@
         return {inputs: [box], show: (value) => (box.checked = value)};
     }
 
-    /** One of several files, by name; null stands for the first. Not there where there is no choice. */
+    /** One of several files, by name; null stands for the first, or for what `field.none` says. Not there where there is no choice. */
     function file(field, id, changed) {
         const select = el("select", {id, "aria-describedby": `${id}-help`, onchange: () => changed(select.value || null)});
         let offered = [];
-        const show = (name) => (select.value = name && name !== offered[0] ? name : "");
+        const show = (name) => (select.value = name && (field.none || name !== offered[0]) ? name : "");
         const offer = (stored, element, name) => {
             const names = [...new Set([...field.builtin, ...stored])];
             if (names.join() === offered.join()) return; // a list that is open stays open
             offered = names;
             element.hidden = names.length < 2;
-            instantid.fill(select, ...names.map((own, i) => el("option", {value: i ? own : ""}, own)));
+            const options = names.map((own, i) => el("option", {value: i || field.none ? own : ""}, own));
+            instantid.fill(select, field.none && el("option", {value: ""}, field.none), ...options);
             show(name);
         };
         return {inputs: [select], show, offer};

@@ -96,10 +96,12 @@ class Points:
 @dataclass(frozen=True, kw_only=True)
 class Name:
     """The name of a stored object, or None. of: the kind of object, "identity", `PREPROCESSOR` or the role of a weight file.
-    builtin: names that are there in every host, before the stored ones."""
+    builtin: names that are there in every host, before the stored ones. none: what None is called in the page; empty where it
+    stands for the first name."""
 
     of: str
     builtin: tuple[str, ...] = ()
+    none: str = ""
 
     def problems(self, value: object) -> Iterator[str]:
         if not isinstance(value, str | None):

@@ -47,4 +47,4 @@ def _limits(kind: Kind) -> dict[str, object]:
         return {"low": kind.low, "high": kind.high, "step": 1 if kind.whole else STEP}
     if isinstance(kind, Choice):
         return {"options": list(zip(kind.options, kind.labels or kind.options, strict=True))}
-    return {"of": kind.of, "builtin": kind.builtin} if isinstance(kind, Name) else {}
+    return {"of": kind.of, "builtin": kind.builtin, "none": kind.none} if isinstance(kind, Name) else {}

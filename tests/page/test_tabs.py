@@ -124,6 +124,18 @@ def test_where_several_identitynets_are_there_one_is_chosen_and_goes_along(tabs:
     assert target.settings()["identitynet_file"] is None
 
 
+def test_the_first_of_several_controlnets_can_be_chosen_and_left_to_what_fits(tabs: tuple[Panel, Panel]) -> None:
+    source, _ = tabs
+    source.unfold("More control")
+    source.root.locator(".instantid-section-controls > .instantid-drop input").first.set_input_files([png(ONE, "one")])
+    model = source.root.locator(".instantid-section-controls").get_by_label("Model", exact=True)
+    for label, value in (("canny.safetensors", "canny.safetensors"), ("the first that fits", None)):
+        model.select_option(label=label)
+        source.settle()
+        assert source.settings()["controls"][0]["model"] == value
+        assert model.evaluate("select => select.selectedOptions[0].text") == label
+
+
 def test_the_infotext_of_a_picture_whose_photos_are_still_in_the_page_brings_them_back(tabs: tuple[Panel, Panel]) -> None:
     """As "Send to img2img" of PNG Info does: by the photos' hashes, with the faces that were chosen."""
     source, target = tabs

@@ -20,7 +20,12 @@ from lib_instantid.webui.panel_service import PanelBackend, PanelService, Status
 from lib_instantid.webui.pasting import Pasting
 from tests.webui.processing import stored
 
-STATUS = Status(files={"IdentityNet": ("ControlNetModel/a.safetensors", "b.safetensors")})
+STATUS = Status(
+    files={
+        "IdentityNet": ("ControlNetModel/a.safetensors", "b.safetensors"),
+        "ControlNet": ("canny.safetensors", "depth.safetensors"),
+    }
+)
 Fields = list[tuple[Any, Any]]
 
 

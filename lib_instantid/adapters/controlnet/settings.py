@@ -35,7 +35,7 @@ class Control(Entry):
     )
     model: str | None = setting(
         None,
-        Name(of=CONTROLNET),
+        Name(of=CONTROLNET, none="the first that fits"),
         "Model",
         "name of the ControlNet; the first for such a map and the checkpoint if none",
         place="likeness",

@@ -18,7 +18,7 @@ class FaceIDSettings(PeopleSettings):
 
     faceid_model: str | None = setting(
         None,
-        Name(of=FACEID_ADAPTER),
+        Name(of=FACEID_ADAPTER, none="the first that fits"),
         "FaceID",
         "name of the FaceID adapter, where a WebUI has several; the first that fits the checkpoint if none",
         place="advanced",

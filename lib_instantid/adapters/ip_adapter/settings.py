@@ -71,7 +71,7 @@ class ImagePrompt(Entry):
     )
     model: str | None = setting(
         None,
-        Name(of=IP_ADAPTER),
+        Name(of=IP_ADAPTER, none="the first that fits"),
         "Model",
         "name of the IP-Adapter; the first that fits the checkpoint if none",
         place="advanced",
