@@ -266,6 +266,9 @@ def test_without_a_checkpoint_the_small_model_makes_the_picture(tmp_path: Path, 
     assert main(given) == 0
     assert "rendered people only" in capsys.readouterr().out
     assert Image.open(out).size == (192, 192)
+    assert saved(out)["settings"]["face_region"] == "everywhere"
+    assert main([*given, "--face-region", "face"]) == 0
+    assert saved(out)["settings"]["face_region"] == "face"
 
 
 def test_other_weights_need_their_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

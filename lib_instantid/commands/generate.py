@@ -88,11 +88,18 @@ def _run_batch(args: argparse.Namespace) -> None:
     if args.photos_dir and (args.photos or args.identity):
         raise SettingsError("photos_dir: its photos stand in place of --photo and --identity; leave those out.")
     quiet_libraries()
-    run_batch(args, lambda one: _request(one, settings_of(one)), lambda settings: open_host(args, settings))
+    run_batch(args, lambda one: _request(one, _settings(one)), lambda settings: open_host(args, settings))
+
+
+def _settings(args: argparse.Namespace) -> Any:
+    """See `settings_of`. With the small model one person acts on the whole picture, as it learnt, if no region is given."""
+    settings = settings_of(args)
+    alone = len(settings.people) == 1 and settings.face_region == "face" and args.face_region is None
+    return dataclasses.replace(settings, face_region="everywhere") if alone and args.checkpoint == CHECKPOINT else settings
 
 
 def _run_one(args: argparse.Namespace) -> None:
-    settings = settings_of(args)
+    settings = _settings(args)
     if args.out.suffix.lower() != ".png" or args.out.is_dir():
         raise SettingsError(f"out: found {args.out}, expected the name of a file that ends with .png.")
     quiet_libraries()
