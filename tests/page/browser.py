@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, Playwright, expect, sync_playwright
 
-from tests.encoders.face.scenes import RED, squares
+from tests.encoders.face.scenes import RED, as_png, squares
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync")
@@ -42,9 +42,7 @@ def launch(playwright: Playwright, executable: str) -> Browser:
 
 def png(picture: np.ndarray, name: str) -> dict[str, Any]:
     """A file for the browser. picture: (H, W, 3) uint8 RGB."""
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
-    return {"name": f"{name}.png", "mimeType": "image/png", "buffer": file.getvalue()}
+    return {"name": f"{name}.png", "mimeType": "image/png", "buffer": as_png(picture)}
 
 
 class Panel:

@@ -38,13 +38,11 @@ from lib_instantid.encoders.face.photos import Photos
 from lib_instantid.webui.api import DRAINED, MAX_BODY, add_routes
 from lib_instantid.webui.documentation import POINTS, ROUTES, Route
 from lib_instantid.webui.routes import Services
-from tests.encoders.face.scenes import GREEN, squares
+from tests.encoders.face.scenes import GREEN, as_png, squares
 
 
 def encoded(picture: np.ndarray) -> str:
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()
+    return base64.b64encode(as_png(picture)).decode()
 
 
 ONE = squares(300, 200, [(90, 60, 70)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,22 +11,20 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 from lib_instantid.webui.model_store import Keep, ModelStore
 from lib_instantid.webui.run_state import StopGeneration
 from lib_instantid.webui.script import Extension
 from tests.conftest import HEIGHT, WIDTH, Call
+from tests.encoders.face.scenes import as_png
 from tests.webui.test_extension import ONE, Host, P, X
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
 
 
 def encoded(picture: np.ndarray) -> str:
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()
+    return base64.b64encode(as_png(picture)).decode()
 
 
 CONTROL = {"picture": encoded(PICTURE), "preprocessor": "canny", "strength": 0.8}
